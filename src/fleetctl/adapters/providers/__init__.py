@@ -1,0 +1,1 @@
+"""Where hosts come from. Each module implements the host ports of fleetctl.ports."""

@@ -1,0 +1,1 @@
+"""Pure functions from facts to values. No clock, no network, no files."""

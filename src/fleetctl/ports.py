@@ -1,0 +1,92 @@
+"""What workflows need of the outside world. Adapters implement these; tests have fakes that do too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from fleetctl.model import CommandResult, ConvergeReport, Host, HostRequest, OnEvent, Outcome
+
+
+@runtime_checkable
+class HostSource(Protocol):
+    """Hosts that exist. `hosts()` includes pending and stopped ones, sorted by name; the provider is the only
+    state: nothing that it answers comes from a file of fleetctl's own that can go stale."""
+
+    kind: str
+    networks: tuple[str, ...]  # CIDR ranges that the fleet's hosts live in; empty: use their addresses
+
+    def hosts(self) -> tuple[Host, ...]: ...
+
+
+@runtime_checkable
+class Elastic(HostSource, Protocol):
+    """Hosts that can be made and removed.
+
+    `launch` returns one running host for each request, in order (address known, not yet proven to answer SSH);
+    a host of that name that exists is returned as it is when running, started again when stopped: a rerun
+    launches nothing twice. `terminate` of one that is gone is not an error. `destroy` removes everything that
+    the provider made for this fleet, and nothing else, also after a crash in the middle of any call.
+    Raise ProviderError with a hint.
+    """
+
+    def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]: ...
+
+    def terminate(self, names: Sequence[str]) -> None: ...
+
+    def destroy(self, on_event: OnEvent) -> None: ...
+
+
+@runtime_checkable
+class Baker(Elastic, Protocol):
+    """An elastic provider that can keep a host's disk as an image to start others from.
+
+    `prepare` makes what bare hosts start from (packages, base image) and returns a digest of its recipe, which is
+    part of every image key. `seal` stops the host, keeps its disk under `key`, removes the host.
+    """
+
+    def prepare(self, on_event: OnEvent) -> str: ...
+
+    def images(self) -> frozenset[str]: ...
+
+    def seal(self, name: str, key: str) -> None: ...
+
+
+class Remote(Protocol):
+    """Commands on hosts over SSH, keys pinned.
+
+    `run` sends `stdin` (may hold secrets; argv must not) and raises ConnectError when the host cannot be reached or
+    the command passes `timeout` (seconds). `on_line` receives stdout line by line as it comes.
+    `fan_out` returns one outcome per host in the caller's order, bounded in parallel; it raises nothing per host.
+    """
+
+    def run(
+        self,
+        host: Host,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult: ...
+
+    def fan_out(
+        self, hosts: Sequence[Host], argv: Sequence[str], *, stdin: str = "", timeout: float
+    ) -> tuple[Outcome[CommandResult], ...]: ...
+
+    def wait_until_up(self, hosts: Sequence[Host], *, timeout: float) -> tuple[Outcome[None], ...]: ...
+
+
+class Converger(Protocol):
+    """Ansible. `inventory` is the JSON that core.inventory makes; `limit` host names; `tags` None for all."""
+
+    def converge(
+        self,
+        playbook: str,
+        inventory: Mapping[str, Any],
+        *,
+        phase: str,
+        limit: Sequence[str],
+        tags: Sequence[str] | None,
+        on_event: OnEvent,
+    ) -> ConvergeReport: ...

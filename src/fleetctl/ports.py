@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from fleetctl.core.inventory import Context
 from fleetctl.model import CommandResult, ConvergeReport, Host, HostRequest, OnEvent, Outcome
+from fleetctl.spec.models import FleetSpec
 
 
 @runtime_checkable
@@ -58,6 +61,7 @@ class Remote(Protocol):
     `run` sends `stdin` (may hold secrets; argv must not) and raises ConnectError when the host cannot be reached or
     the command passes `timeout` (seconds). `on_line` receives stdout line by line as it comes.
     `fan_out` returns one outcome per host in the caller's order, bounded in parallel; it raises nothing per host.
+    Its `stdin` maps host names to texts; `on_done` is told each host's name as it ends.
     """
 
     def run(
@@ -71,7 +75,13 @@ class Remote(Protocol):
     ) -> CommandResult: ...
 
     def fan_out(
-        self, hosts: Sequence[Host], argv: Sequence[str], *, stdin: str = "", timeout: float
+        self,
+        hosts: Sequence[Host],
+        argv: Sequence[str],
+        *,
+        stdin: Mapping[str, str] | None = None,
+        timeout: float,
+        on_done: Callable[[str], None] | None = None,
     ) -> tuple[Outcome[CommandResult], ...]: ...
 
     def wait_until_up(self, hosts: Sequence[Host], *, timeout: float) -> tuple[Outcome[None], ...]: ...
@@ -90,3 +100,15 @@ class Converger(Protocol):
         tags: Sequence[str] | None,
         on_event: OnEvent,
     ) -> ConvergeReport: ...
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a workflow acts on: the spec, and the ports to the world."""
+
+    spec: FleetSpec
+    source: HostSource
+    remote: Remote
+    converger: Converger
+    context: Callable[[], Context]
+    pin: Callable[[Sequence[Host]], None]  # makes the provider's host keys the only ones that are accepted

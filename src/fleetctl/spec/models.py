@@ -1,36 +1,34 @@
-"""FleetSpec: everything that fleet.yml may say, with types, units, defaults and the relations between keys."""
+"""FleetSpec: everything that fleet.yml may say, with types, units and defaults; rules/ relates the keys."""
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-_SIZES = {"MiB": 1, "GiB": 1024}
-_DURATIONS = {"s": 1, "m": 60, "h": 3600}
-
-
-def _parse_size(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(MiB|GiB)", value.strip())):
-        return int(float(match[1]) * _SIZES[match[2]])
-    raise ValueError("write a size with its unit, such as 512MiB or 2GiB")
-
-
-def _parse_duration(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*(s|m|h)", value.strip())):
-        return int(match[1]) * _DURATIONS[match[2]]
-    raise ValueError("write a duration with its unit, such as 90s, 15m or 1h")
-
-
-MiB = Annotated[int, BeforeValidator(_parse_size, json_schema_input_type=str), Field(gt=0)]
-Seconds = Annotated[int, BeforeValidator(_parse_duration, json_schema_input_type=str), Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$")]
-SecretRef = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$")]
-Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
+from fleetctl.spec.shapes import (
+    AbsolutePath,
+    Address,
+    Database,
+    EnvName,
+    EnvValue,
+    Flag,
+    HostKey,
+    Jump,
+    Line,
+    MiB,
+    Module,
+    Name,
+    Network,
+    Number,
+    Queue,
+    RelativePath,
+    Seconds,
+    SecretRef,
+    User,
+    Whole,
+)
 
 
 class Model(BaseModel):
@@ -42,39 +40,62 @@ class Model(BaseModel):
 class LocalProvider(Model):
     """Real systemd machines on this computer."""
 
-    kind: Literal["local"]
-    machines: Literal["nspawn"] = "nspawn"
-    subnet: str | None = Field(None, description="IPv4 network for the hosts, such as 10.99.0.0/24; picked free when absent")
+    kind: Literal["local"] = Field(description="local: real systemd machines on this computer")
+    machines: Literal["nspawn"] = Field(
+        default="nspawn",
+        description="kind of machine; nspawn: containers that boot systemd and share this computer's kernel",
+    )
+    subnet: Network | None = Field(
+        default=None, description="private IPv4 network of the hosts, prefix 24 to 28; a free one is picked when absent"
+    )
 
 
 class StaticHost(Model):
     """A machine that somebody else made."""
 
-    name: Name
-    address: str
-    port: int = Field(22, ge=1, le=65535)
-    user: str = "root"
-    key: str | None = Field(None, description="private key file; the SSH agent and default keys when absent")
-    become: bool = Field(False, description="use sudo; for a user other than root")
-    jump: str | None = Field(None, description="bastion, user@address or user@address:port")
-    host_key: str | None = Field(None, description="public host key, 'ssh-ed25519 AAAA...'; ~/.ssh/known_hosts when absent")
-    pool: Name | None = Field(None, description="the pool that may place units here")
+    name: Name = Field(description="name of the host in the fleet", examples=["worker-1"])
+    address: Address = Field(
+        description="IPv4 address by which the fleet's other hosts reach it", examples=["10.0.0.11"]
+    )
+    port: Whole = Field(default=22, ge=1, le=65535, description="port of its SSH server")
+    user: User = Field(default="root", description="user to log in as", examples=["admin"])
+    key: Line | None = Field(
+        default=None,
+        description="private key file, relative to fleet.yml or ~; the SSH agent and default keys when absent",
+        examples=["~/.ssh/id_ed25519"],
+    )
+    become: Flag = Field(default=False, description="use sudo, without a password; for a user other than root")
+    jump: Jump | None = Field(
+        default=None, description="bastion, user@address or user@address:port", examples=["admin@203.0.113.5"]
+    )
+    host_key: HostKey | None = Field(
+        default=None,
+        description="its public host key, 'ssh-ed25519 AAAA...'; ~/.ssh/known_hosts must know it when absent",
+        examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"],
+    )
+    pool: Name | None = Field(default=None, description="the pool that may place units here", examples=["worker"])
 
 
 class StaticProvider(Model):
     """Machines that exist and stay."""
 
-    kind: Literal["static"]
-    hosts: tuple[StaticHost, ...] = Field(min_length=1)
-    networks: tuple[str, ...] = Field((), description="CIDR ranges that may reach the services; the hosts' addresses when empty")
+    kind: Literal["static"] = Field(description="static: machines that you have")
+    hosts: tuple[StaticHost, ...] = Field(
+        min_length=1, description="the machines", examples=[[{"name": "worker-1", "address": "10.0.0.11"}]]
+    )
+    networks: tuple[Network, ...] = Field(
+        default=(),
+        description="CIDR ranges that may reach the services; the hosts' addresses alone when empty",
+        examples=[["10.0.0.0/24"]],
+    )
 
 
 class Storage(Model):
     """The shared file system, mounted at `path` on every worker."""
 
-    path: AbsolutePath = "/shared/fleet"
-    jobs: str = Field("jobs", description="directory below path that apps find as JOBS_DIR")
-    uploads: str = Field("uploads", description="directory below path that apps find as UPLOADS_DIR")
+    path: AbsolutePath = Field(default="/shared/fleet", description="where it is mounted, an absolute path")
+    jobs: RelativePath = Field(default="jobs", description="directory below path that apps find as JOBS_DIR")
+    uploads: RelativePath = Field(default="uploads", description="directory below path that apps find as UPLOADS_DIR")
 
     @property
     def jobs_dir(self) -> str:
@@ -86,66 +107,132 @@ class Storage(Model):
 
 
 class NfsService(Model):
-    """The NFS server: a host of the fleet, or an external export."""
+    """The NFS server: a host of the fleet, or an external export. Exactly one of `host` and `url`."""
 
-    host: Name | None = None
-    url: str | None = Field(None, description="external export, nfs://server/path")
+    host: Name | None = Field(default=None, description="host of the fleet that runs it", examples=["nfs"])
+    url: Line | None = Field(
+        default=None,
+        description="external export, nfs://server/path",
+        examples=["nfs://files.example.com/export/fleet"],
+    )
 
 
 class PostgresService(Model):
-    """Postgres: a host of the fleet, or an external server."""
+    """Postgres: a host of the fleet, or an external server. Exactly one of `host` and `url`."""
 
-    host: Name | None = None
-    url: str | None = Field(None, description="external server, postgresql://user@server:5432/database, without the password")
-    password: SecretRef | None = Field(None, description="password of an external server: env:NAME or file:PATH")
-    database: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = "fleet"
-    reserve: int = Field(50, ge=10, description="connections beyond one for each slot")
-    max_connections: int | None = Field(None, ge=20, description="slots + reserve when absent")
+    host: Name | None = Field(default=None, description="host of the fleet that runs it", examples=["postgres"])
+    url: Line | None = Field(
+        default=None,
+        description="external server, postgresql://user@server:5432/database, without the password",
+        examples=["postgresql://fleet@db.example.com:5432/fleet"],
+    )
+    password: SecretRef | None = Field(
+        default=None,
+        description="password of the external server's user: env:NAME or file:PATH",
+        examples=["env:POSTGRES_PASSWORD"],
+    )
+    database: Database = Field(default="fleet", description="database that apps find in DATABASE_URL")
+    reserve: Whole = Field(default=50, ge=10, description="connections beyond one for each slot")
+    max_connections: Whole | None = Field(
+        default=None, ge=20, description="connections in all; slots + reserve when absent", examples=[650]
+    )
 
 
 class RedisService(Model):
-    """Redis: a host of the fleet, or an external server."""
+    """Redis: a host of the fleet, or an external server. Exactly one of `host` and `url`."""
 
-    host: Name | None = None
-    url: str | None = Field(None, description="external server, redis://user@server:6379/0 or rediss://, without the password")
-    password: SecretRef | None = Field(None, description="password of an external server: env:NAME or file:PATH")
-    appendfsync: Literal["everysec", "always"] = Field(
-        "everysec", description="everysec: a power cut may lose the last second of submissions; always: none, but slower"
+    host: Name | None = Field(default=None, description="host of the fleet that runs it", examples=["redis"])
+    url: Line | None = Field(
+        default=None,
+        description="external server, redis://user@server:6379/0 or rediss://, without the password",
+        examples=["rediss://fleet@cache.example.com:6379/0"],
     )
-    max_memory: MiB | None = Field(None, description="refuse new jobs above this much; no limit when absent")
+    password: SecretRef | None = Field(
+        default=None,
+        description="password of the external server's user: env:NAME or file:PATH",
+        examples=["env:REDIS_PASSWORD"],
+    )
+    appendfsync: Literal["everysec", "always"] = Field(
+        default="everysec",
+        description="everysec: a power cut may lose the last second of submissions; always: loses none, but is slower",
+    )
+    max_memory: MiB | None = Field(
+        default=None, description="size above which new jobs are refused, such as 2GiB; no limit when absent"
+    )
 
 
 class Services(Model):
     """Where the three services run. Two with the same host share it."""
 
-    nfs: NfsService = NfsService(host="nfs")
-    postgres: PostgresService = PostgresService(host="postgres")
-    redis: RedisService = RedisService(host="redis")
+    nfs: NfsService = Field(
+        default=NfsService(host="nfs"), description="shared storage", examples=[{"host": "nfs"}])
+    postgres: PostgresService = Field(
+        default=PostgresService(host="postgres"), description="the apps' database", examples=[{"host": "postgres"}]
+    )
+    redis: RedisService = Field(
+        default=RedisService(host="redis"),
+        description="the jobs' broker and result backend",
+        examples=[{"host": "redis"}],
+    )
 
 
 class Recycle(Model):
     """When a slot's process is replaced by a fresh one (prefork only)."""
 
-    jobs: int | None = Field(None, ge=1)
-    memory: MiB | None = None
+    jobs: Whole | None = Field(
+        default=None, ge=1, description="after this many jobs; never when absent", examples=[100]
+    )
+    memory: MiB | None = Field(
+        default=None,
+        description="after the job in which its memory passed this size; never when absent",
+        examples=["512MiB"],
+    )
 
 
 class Pool(Model):
     """Units that serve the same queues with the same limits."""
 
-    count: int = Field(description="units in all")
-    per_host: int = Field(1, ge=1, le=64, description="units on one host")
-    concurrency: int = Field(ge=1, le=1000, description="slots of one unit")
-    queues: tuple[Queue, ...] = ("celery",)
-    celery_pool: Literal["prefork", "threads", "solo"] = "prefork"
-    cpus: float | None = Field(None, gt=0, description="processors that one unit may use; no limit when absent")
-    memory: MiB | None = Field(None, description="memory that one unit may use; no limit when absent")
-    slot_memory: MiB = Field(24, description="memory that one slot is expected to need", validate_default=False)
-    time_limit: Seconds = Field(900, description="a job is killed after this", validate_default=False)
-    soft_time_limit: Seconds | None = Field(None, description="a job is warned (SoftTimeLimitExceeded) after this")
-    stop_timeout: Seconds | None = Field(None, description="how long a stopping unit waits for its jobs; time_limit + 60 s when absent")
-    recycle: Recycle = Recycle()
-    environment: dict[EnvName, str] = {}
+    count: Whole = Field(ge=1, description="units in all", examples=[10])
+    per_host: Whole = Field(default=1, ge=1, le=64, description="units on one host")
+    concurrency: Whole = Field(ge=1, le=1000, description="slots of one unit: jobs that it runs at once", examples=[60])
+    queues: tuple[Queue, ...] = Field(
+        default=("celery",), min_length=1, description="queues that it takes jobs from", examples=[["celery"]]
+    )
+    celery_pool: Literal["prefork", "threads", "solo"] = Field(
+        default="prefork",
+        description="how slots are made: processes, threads or the unit itself; only prefork enforces time limits",
+    )
+    cpus: Number | None = Field(
+        default=None, gt=0, description="processors that one unit may use; no limit when absent", examples=[2]
+    )
+    memory: MiB | None = Field(
+        default=None, description="memory that one unit may use, such as 2GiB; no limit when absent", examples=["2GiB"]
+    )
+    slot_memory: MiB = Field(
+        default="24MiB",
+        validate_default=True,
+        description="memory that one slot is expected to need",
+        examples=["24MiB"],
+    )
+    time_limit: Seconds = Field(
+        default="15m", validate_default=True, description="a job is killed after this long", examples=["15m"]
+    )
+    soft_time_limit: Seconds | None = Field(
+        default=None,
+        description="a job is warned (SoftTimeLimitExceeded) after this long; never when absent",
+        examples=["14m"],
+    )
+    stop_timeout: Seconds | None = Field(
+        default=None,
+        description="how long a stopping unit waits for its jobs; time_limit + 60 s when absent",
+        examples=["16m"],
+    )
+    recycle: Recycle = Field(
+        default=Recycle(), description="when a slot's process is replaced by a fresh one", examples=[{"jobs": 100}]
+    )
+    environment: dict[EnvName, EnvValue] = Field(
+        default={}, description="variables of this pool's units, not secret", examples=[{"OMP_NUM_THREADS": "1"}]
+    )
 
     @property
     def hosts(self) -> int:
@@ -158,28 +245,60 @@ class Pool(Model):
 
 
 class App(Model):
-    """The Celery application that the workers run, unchanged. Exactly one source, or none: then the built-in jobs alone."""
+    """The Celery application that the workers run, unchanged. One source at most; the built-in jobs alone without any."""
 
-    path: str | None = Field(None, description="directory of a Python project, or of plain modules with a requirements.txt; relative to fleet.yml")
-    wheel: str | None = Field(None, description="a wheel file; relative to fleet.yml")
-    requirement: str | None = Field(None, description="a requirement for pip, such as reports==2.1")
-    git: str | None = Field(None, description="a repository for pip, such as https://host/team/app.git@v1.2")
-    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")] | None = Field(
-        None, description="where the Celery app is, such as workers.app or workers.app:celery"
+    path: Line | None = Field(
+        default=None,
+        description="directory of a Python project, or of plain modules with a requirements.txt; relative to fleet.yml",
+        examples=["app"],
     )
-    environment: dict[EnvName, str] = {}
-    secrets: dict[EnvName, SecretRef] = Field({}, description="variables whose values come from env:NAME or file:PATH at deploy")
+    wheel: Line | None = Field(
+        default=None, description="a wheel file; relative to fleet.yml", examples=["dist/reports-2.1-py3-none-any.whl"]
+    )
+    requirement: Line | None = Field(
+        default=None, description="a requirement for pip, such as reports==2.1", examples=["reports==2.1"]
+    )
+    git: Line | None = Field(
+        default=None,
+        description="a repository for pip, such as https://host/team/app.git@v1.2",
+        examples=["https://git.example.com/team/app.git@v1.2"],
+    )
+    module: Module | None = Field(
+        default=None,
+        description="where the Celery app is, such as workers.app or workers.app:celery",
+        examples=["workers.app:celery"],
+    )
+    environment: dict[EnvName, EnvValue] = Field(
+        default={}, description="variables of every unit, not secret", examples=[{"LOG_LEVEL": "info"}]
+    )
+    secrets: dict[EnvName, SecretRef] = Field(
+        default={},
+        description="variables whose values come from env:NAME or file:PATH at each deploy",
+        examples=[{"MODEL_API_KEY": "env:MODEL_API_KEY"}],
+    )
 
 
 class FleetSpec(Model):
     """A fleet, as fleet.yml describes it."""
 
-    name: Name
-    provider: Annotated[LocalProvider | StaticProvider, Field(discriminator="kind")]
-    storage: Storage = Storage()
-    services: Services = Services()
-    pools: dict[Name, Pool] = Field(min_length=1)
-    app: App = App()
+    name: Name = Field(description="name of the fleet; everything made for it carries it", examples=["fleet"])
+    provider: Annotated[LocalProvider | StaticProvider, Field(discriminator="kind")] = Field(
+        description="where the hosts come from", examples=[{"kind": "local"}]
+    )
+    storage: Storage = Field(
+        default=Storage(), description="the shared file system", examples=[{"path": "/shared/fleet"}]
+    )
+    services: Services = Field(
+        default=Services(), description="where NFS, Postgres and Redis run", examples=[{"redis": {"host": "redis"}}]
+    )
+    pools: dict[Name, Pool] = Field(
+        min_length=1,
+        description="the workers, by name of the pool",
+        examples=[{"worker": {"count": 10, "concurrency": 60}}],
+    )
+    app: App = Field(
+        default=App(), description="the Celery application", examples=[{"path": "app", "module": "workers.app:celery"}]
+    )
 
     @property
     def slots(self) -> int:

@@ -1,0 +1,48 @@
+"""Where playbooks, roles, inventory and templates are: the checkout's own, else the wheel's. Never an editable
+install's stale copies: the checkout is looked for first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import fleetctl
+
+_PACKAGE = Path(fleetctl.__file__).parent
+_IGNORED = {"__pycache__", "molecule", "README.md"}
+
+
+def root() -> Path:
+    """Return the directory that holds playbooks/, roles/, inventory/, templates/, ansible.cfg."""
+    checkout = _PACKAGE.parent.parent
+    if (checkout / "playbooks" / "site.yml").is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout
+    return _PACKAGE / "data"
+
+
+def package() -> Path:
+    """Return the directory of the fleetctl package."""
+    return _PACKAGE
+
+
+def role_digests() -> dict[str, str]:
+    """Return a digest of each role's files, and under "playbooks" one of the playbooks and group_vars."""
+    top = root()
+    digests = {role.name: tree_digest([role]) for role in sorted((top / "roles").iterdir()) if role.is_dir()}
+    digests["playbooks"] = tree_digest([top / "playbooks", top / "inventory" / "group_vars"])
+    return digests
+
+
+def tree_digest(paths: Iterable[Path]) -> str:
+    """Return a digest of names, contents and executable bits below the paths; documents and tests left out."""
+    total = hashlib.sha256()
+    for path in paths:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        for file in files:
+            relative = file.relative_to(path.parent)
+            if _IGNORED.intersection(relative.parts):
+                continue
+            total.update(f"{relative}\0{file.stat().st_mode & 0o111:o}\0".encode())
+            total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()[:32]

@@ -1,0 +1,98 @@
+"""Ansible callback plugin: one JSON line an event to the file descriptor in $FLEETCTL_EVENTS_FD.
+
+Loaded by ansible-playbook by path, never imported by fleetctl.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: fleet_events
+type: notification
+short_description: progress of a run as JSON lines
+description: Written for fleetctl, which draws its progress from them.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no types
+    """Tells plays, tasks, results and the recap."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "fleet_events"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._out = os.fdopen(int(os.environ["FLEETCTL_EVENTS_FD"]), "w", buffering=1)
+        self._task = ""
+        self._began = 0.0
+
+    def _tell(self, **event: Any) -> None:
+        self._out.write(json.dumps(event) + "\n")
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        only, skip = context.CLIARGS.get("tags", ()), context.CLIARGS.get("skip_tags", ())
+        hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts, order=play.order)
+        tasks = [
+            task
+            for block in play.compile()
+            for task in _flat(block)
+            if task.action not in ("meta", "ansible.builtin.meta") and task.evaluate_tags(only, skip, all_vars={})
+        ]
+        self._tell(event="play", hosts=[host.name for host in hosts], tasks=len(tasks))
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  # Ansible's signature
+        self._close()
+        self._task, self._began = task.get_name().strip(), time.monotonic()
+
+    v2_playbook_on_handler_task_start = lambda self, task: self.v2_playbook_on_task_start(task, False)  # noqa: E731
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._result(result, "changed" if result._result.get("changed") else "ok")
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._result(result, "skipped")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._result(result, "ignored" if ignore_errors else "failed", self._message(result))
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._result(result, "unreachable", self._message(result))
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._close()
+        for host in sorted(stats.processed):
+            self._tell(event="recap", host=host, **stats.summarize(host))
+
+    def _result(self, result: Any, status: str, message: str = "") -> None:
+        self._tell(event="result", host=result._host.get_name(), task=self._task, status=status, message=message)
+
+    def _message(self, result: Any) -> str:
+        if result._task.no_log or result._result.get("_ansible_no_log"):
+            return "(its output may hold secrets and is hidden)"
+        value = result._result
+        failed = [item for item in value.get("results", ()) if isinstance(item, dict) and item.get("failed")]
+        value = failed[0] if failed else value
+        parts = [str(value[key]).strip() for key in ("msg", "stderr", "stdout") if value.get(key)]
+        return "\n".join(parts)[:2000]
+
+    def _close(self) -> None:
+        if self._task:
+            self._tell(event="task", task=self._task, seconds=round(time.monotonic() - self._began, 3))
+            self._task = ""
+
+
+def _flat(block: Any) -> Any:
+    for item in [*block.block, *block.rescue, *block.always]:
+        if hasattr(item, "block"):
+            yield from _flat(item)
+        else:
+            yield item

@@ -1,0 +1,91 @@
+"""Puts the parts together: the only module that knows every adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from fleetctl.adapters import assets, bundle, secrets
+from fleetctl.adapters.ansible import AnsiblePlaybook
+from fleetctl.adapters.providers.static import StaticProvider
+from fleetctl.adapters.ssh import FabricRemote
+from fleetctl.adapters.state import State
+from fleetctl.core.inventory import REDIS_PORT, Context
+from fleetctl.model import Host, HostState
+from fleetctl.ports import Fleet, HostSource
+from fleetctl.spec.load import load
+from fleetctl.spec.models import FleetSpec, LocalProvider
+
+
+@dataclass
+class Wired:
+    """One fleet with its adapters. Each is made on first use."""
+
+    spec: FleetSpec
+    spec_file: Path
+    environ: Mapping[str, str]
+
+    @cached_property
+    def state(self) -> State:
+        return State(self.spec.name, self.environ)
+
+    @cached_property
+    def provider(self) -> HostSource:
+        if isinstance(self.spec.provider, LocalProvider):
+            from fleetctl.adapters.providers.local import LocalProvider as Local
+
+            return Local(self.spec.name, subnet=self.spec.provider.subnet, storage_path=self.spec.storage.path)
+        return StaticProvider(self.spec.provider)
+
+    @cached_property
+    def remote(self) -> FabricRemote:
+        return FabricRemote()
+
+    @cached_property
+    def converger(self) -> AnsiblePlaybook:
+        return AnsiblePlaybook(self.state)
+
+    def fleet(self, spec: FleetSpec) -> Fleet:
+        """Return what workflows act on, under `spec` (this one, or one fitted to what exists)."""
+        return Fleet(spec, self.provider, self.remote, self.converger, self.context, self.state.pin)
+
+    def running(self) -> dict[str, Host]:
+        """Return the running hosts by name."""
+        return {host.name: host for host in self.provider.hosts() if host.state is HostState.RUNNING}
+
+    def producer_url(self) -> str:
+        """Return the Redis URL, password included, of the user that publishes jobs."""
+        redis = self.spec.services.redis
+        values = secrets.read(self.state.path / "secrets.yml")
+        if redis.url is not None:
+            user = urlsplit(redis.url).username or ""
+            password = values["fleet_secret_redis_worker_password"]
+            return redis.url.replace(f"{user}@", f"{user}:{quote(password.get_secret_value(), safe='')}@", 1)
+        password = values["fleet_secret_redis_producer_password"]
+        address = self.running()[redis.host or ""].address
+        return f"redis://producer:{quote(password.get_secret_value(), safe='')}@{address}:{REDIS_PORT}/0"
+
+    def context(self) -> Context:
+        """Return what the inventory needs, with secrets made and the app staged."""
+        secret = secrets.ensure(self.spec, self.state.path, environ=self.environ, spec_file=self.spec_file)
+        staged = bundle.stage(self.spec.app, self.state.directory("bundles"))
+        return Context(
+            secrets_file=str(secret.path),
+            secrets_digest=secret.digest,
+            bundle=str(staged.path),
+            bundle_digest=staged.digest,
+            wheelhouse_cache=str(self.state.directory("wheelhouses")),
+            known_hosts=str(self.state.known_hosts),
+            storage_kind="bind" if self.provider.kind == "local" else "nfs",
+            networks=self.provider.networks,
+            role_digests=assets.role_digests(),
+        )
+
+
+def wire(spec_file: Path, *, workers: int | None = None, environ: Mapping[str, str] = os.environ) -> Wired:
+    """Return the fleet that `spec_file` describes. Raises SpecError or UsageError before anything is touched."""
+    return Wired(load(spec_file, workers=workers), spec_file, environ)

@@ -1,0 +1,82 @@
+"""desired - observed -> Plan. Pure: what deploy would do, as a value that it shows and then applies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleetctl.core.layout import WantedHost
+from fleetctl.model import Host, HostRequest, HostState
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deploy does. Every host of the spec or the provider is in exactly one of launch, converge, keep, retire,
+    except that launched hosts are converged too."""
+
+    bake: tuple[HostRequest, ...] = ()  # throw-away machines whose disks become images; `image` is the key
+    launch: tuple[HostRequest, ...] = ()
+    converge: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    retire: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)  # host -> why
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.bake or self.launch or self.converge or self.retire)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What there is: the provider's hosts and the stamp that each carries (absent: not set up, or not readable)."""
+
+    hosts: tuple[Host, ...]
+    stamps: Mapping[str, str]
+    images: frozenset[str] = frozenset()
+
+
+def make(
+    wanted: Sequence[WantedHost],
+    observed: Observed,
+    *,
+    stamps: Mapping[str, str],
+    images: Mapping[tuple[str, ...], str],
+    is_elastic: bool,
+    storage: bool,
+    force: bool = False,
+) -> Plan:
+    """Return the plan. `stamps`: host -> stamp it should carry (absent while its address is unknown). `images`: groups
+    -> key of the image that such hosts start from (empty where the provider bakes none). `force` converges all."""
+    existing = {host.name: host for host in observed.hosts}
+    reasons: dict[str, str] = {}
+    launch: list[HostRequest] = []
+    converge: list[str] = []
+    keep: list[str] = []
+    for host in wanted:
+        there = existing.get(host.name)
+        if is_elastic and (there is None or there.state is HostState.STOPPED):
+            reasons[host.name] = "does not exist" if there is None else "is stopped"
+            launch.append(HostRequest(host.name, host.groups, images.get(host.groups), storage))
+            converge.append(host.name)
+        elif force:
+            reasons[host.name] = "every role is asked for"
+            converge.append(host.name)
+        elif host.name not in observed.stamps:
+            reasons[host.name] = "carries no stamp"
+            converge.append(host.name)
+        elif observed.stamps[host.name] != stamps.get(host.name):
+            reasons[host.name] = "was set up from other roles, settings, app or secrets"
+            converge.append(host.name)
+        else:
+            keep.append(host.name)
+    names = {host.name for host in wanted}
+    strangers = [host.name for host in observed.hosts if host.name not in names]
+    retire = [name for name in strangers if is_elastic or name in observed.stamps]
+    reasons.update(dict.fromkeys(retire, "is not in the spec"))
+    needed = {request.roles: request.image for request in launch if request.image is not None}
+    bake = [
+        HostRequest(f"bake-{'-'.join(groups)}", groups, key)
+        for groups, key in needed.items()
+        if key not in observed.images
+    ]
+    return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), reasons)

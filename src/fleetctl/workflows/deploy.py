@@ -1,0 +1,191 @@
+"""deploy: observe -> plan -> bake -> launch -> converge -> retire -> verify -> report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fleetctl.core.inventory import Context, Inventory, image_key, inventory
+from fleetctl.core.layout import WantedHost, layout
+from fleetctl.core.plan import Observed, Plan, make
+from fleetctl.errors import ProviderError
+from fleetctl.model import Check, ConvergeReport, Event, Host, HostRequest, HostState, OnEvent, PhaseTime
+from fleetctl.ports import Baker, Elastic, Fleet
+from fleetctl.workflows.observe import observe, stamps
+from fleetctl.workflows.phases import Phases
+from fleetctl.workflows.retire import retire
+from fleetctl.workflows.verify import verify
+
+BOOT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class DeployReport:
+    """What a deploy did. `failed` maps hosts to what went wrong there; the others went through."""
+
+    plan: Plan
+    hosts: tuple[Host, ...]
+    wanted: tuple[WantedHost, ...]
+    converged: ConvergeReport | None
+    checks: tuple[Check, ...]
+    phases: tuple[PhaseTime, ...]
+    failed: dict[str, str]
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.failed and all(check.is_ok for check in self.checks)
+
+
+def plan(fleet: Fleet, *, force: bool = False, on_event: OnEvent) -> Plan:
+    """Return what `deploy` would do now. Prepares the provider's base image, since image keys depend on it."""
+    recipe = fleet.source.prepare(on_event) if isinstance(fleet.source, Baker) else None
+    observed = observe(fleet.source, fleet.remote)
+    return _plan(fleet, layout(fleet.spec), observed, fleet.context(), recipe, force=force)
+
+
+def deploy(
+    fleet: Fleet,
+    *,
+    force: bool = False,
+    confirm: Callable[[Plan], None],
+    token: str,
+    clock: Callable[[], float],
+    on_event: OnEvent,
+) -> DeployReport:
+    """Make the fleet what its spec says, and prove it. `confirm` is shown the plan and may raise to stop there.
+
+    A host that fails is in the report and does not hold up the others. A rerun converges what is missing.
+    """
+    phases = Phases(on_event, clock)
+    wanted = layout(fleet.spec)
+    recipe = None
+    if isinstance(fleet.source, Baker):
+        with phases.phase("prepare", "base image of this computer's provider"):
+            recipe = fleet.source.prepare(on_event)
+    with phases.phase("observe", "hosts and their stamps"):
+        context = fleet.context()
+        fleet.pin(fleet.source.hosts())
+        planned = _plan(fleet, wanted, observe(fleet.source, fleet.remote), context, recipe, force=force)
+    confirm(planned)
+
+    if planned.bake and isinstance(fleet.source, Baker):
+        with phases.phase("bake", f"{len(planned.bake)} images, once", total=len(planned.bake)):
+            _bake(fleet, fleet.source, planned.bake, context, on_event)
+    failed: dict[str, str] = {}
+    if planned.launch and isinstance(fleet.source, Elastic):
+        with phases.phase("launch", f"{len(planned.launch)} hosts", total=len(planned.launch)):
+            failed |= _launch(fleet, fleet.source, planned.launch, on_event)
+    hosts = _wanted_hosts(fleet.source.hosts(), wanted)
+    built = inventory(fleet.spec, wanted, hosts, context)
+    converged = None
+    names = _to_converge(fleet, planned, hosts, built, failed)
+    if names:
+        with phases.phase("converge", f"{len(names)} hosts", total=len(names)):
+            converged = _converge(fleet, wanted, hosts, built, names, context, recipe, on_event)
+        failed |= {host.host: "; ".join(host.errors) or "failed" for host in converged.hosts if not host.is_ok}
+    if planned.retire:
+        with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
+            failed |= retire(fleet.source, fleet.remote, planned.retire, fleet.spec, on_event)
+    healthy = [host for host in hosts if host.name not in failed]
+    with phases.phase("verify", "identity, storage, services, one job on every unit"):
+        checks = verify(wanted, healthy, built, fleet.remote, token=token, on_event=on_event)
+    return DeployReport(planned, hosts, wanted, converged, checks, tuple(phases.times), failed)
+
+
+def _plan(
+    fleet: Fleet,
+    wanted: tuple[WantedHost, ...],
+    observed: Observed,
+    context: Context,
+    recipe: str | None,
+    *,
+    force: bool,
+) -> Plan:
+    built = inventory(fleet.spec, wanted, observed.hosts, context)
+    expected = {name: hostvars["fleet_stamp"] for name, hostvars in built["_meta"]["hostvars"].items()}
+    images = {host.groups: image_key(recipe, host.groups, built, context) for host in wanted} if recipe else {}
+    return make(
+        wanted,
+        observed,
+        stamps=expected,
+        images=images,
+        is_elastic=isinstance(fleet.source, Elastic),
+        storage=context.storage_kind == "bind",
+        force=force,
+    )
+
+
+def _bake(fleet: Fleet, source: Baker, requests: tuple[HostRequest, ...], context: Context, on_event: OnEvent) -> None:
+    """Run the install phase once for each kind of host, on throw-away machines, and keep their disks."""
+    source.terminate([request.name for request in requests])
+    hosts = source.launch([replace(request, image=None, storage=False) for request in requests], on_event)
+    try:
+        fleet.pin(source.hosts())
+        _raise_on_failure(fleet.remote.wait_until_up(hosts, timeout=BOOT_SECONDS))
+        pool = next(iter(fleet.spec.pools))
+        wanted = [
+            WantedHost(request.name, request.roles, pool if "workers" in request.roles else None)
+            for request in requests
+        ]
+        built = inventory(fleet.spec, wanted, hosts, context)
+        names = [host.name for host in hosts]
+        report = fleet.converger.converge(
+            "bake.yml", built, phase="bake", limit=names, tags=None, on_event=on_event
+        )  # fmt: skip
+        if broken := [host for host in report.hosts if not host.is_ok]:
+            errors = "\n".join(error for host in broken for error in host.errors)
+            raise ProviderError(f"the install phase failed:\n{errors}", hint=f"less {report.log}")
+        for request in requests:
+            source.seal(request.name, request.image or "")
+    finally:
+        source.terminate([request.name for request in requests])
+
+
+def _launch(fleet: Fleet, source: Elastic, requests: tuple[HostRequest, ...], on_event: OnEvent) -> dict[str, str]:
+    hosts = source.launch(requests, on_event)
+    fleet.pin(source.hosts())
+    outcomes = fleet.remote.wait_until_up(hosts, timeout=BOOT_SECONDS)
+    return {outcome.host: outcome.error for outcome in outcomes if outcome.error is not None}
+
+
+def _to_converge(
+    fleet: Fleet, planned: Plan, hosts: Sequence[Host], built: Inventory, failed: dict[str, str]
+) -> list[str]:
+    """Return the planned hosts, and those whose stamps went stale because a launched service has another address."""
+    names = set(planned.converge)
+    if planned.launch:
+        kept = [host for host in hosts if host.name in planned.keep]
+        carried = stamps(kept, fleet.remote)
+        names |= {h.name for h in kept if carried.get(h.name) != built["_meta"]["hostvars"][h.name]["fleet_stamp"]}
+    return [host.name for host in hosts if host.name in names and host.name not in failed]
+
+
+def _converge(
+    fleet: Fleet,
+    wanted: Sequence[WantedHost],
+    hosts: Sequence[Host],
+    built: Inventory,
+    names: list[str],
+    context: Context,
+    recipe: str | None,
+    on_event: OnEvent,
+) -> ConvergeReport:
+    """Run the roles: the join phase alone where every host was started from its baked image."""
+    groups = {host.name: host.groups for host in wanted}
+    is_baked = recipe is not None and all(
+        host.image == image_key(recipe, groups[host.name], built, context) for host in hosts if host.name in names
+    )
+    on_event(Event("note", "converge", "join phase only, from baked images" if is_baked else "install and join phases"))
+    tags = ["join"] if is_baked else None
+    return fleet.converger.converge("site.yml", built, phase="converge", limit=names, tags=tags, on_event=on_event)
+
+
+def _wanted_hosts(hosts: Sequence[Host], wanted: Sequence[WantedHost]) -> tuple[Host, ...]:
+    by_name = {host.name: host for host in hosts if host.state is HostState.RUNNING}
+    return tuple(by_name[host.name] for host in wanted if host.name in by_name)
+
+
+def _raise_on_failure(outcomes: Sequence[object]) -> None:
+    for outcome in outcomes:
+        if (error := getattr(outcome, "error", None)) is not None:
+            raise ProviderError(f"a machine to bake on did not answer: {error}", hint="fleetctl deploy, again")

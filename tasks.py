@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,11 @@ def _run(*argv: str) -> None:
     code = subprocess.run([str(BIN / argv[0]), *argv[1:]], cwd=ROOT, check=False).returncode
     if code:
         sys.exit(code if code > 0 else 128 - code)
+
+
+def _become(*argv: str) -> None:
+    """Replace this process by a program of the virtual environment, so that Ctrl-C reaches it alone."""
+    os.execv(BIN / argv[0], [*argv])  # noqa: S606
 
 
 def _need_dev() -> None:
@@ -48,32 +54,32 @@ def deploy(_: Context, workers: str = "", converge: bool = False, dry_run: bool 
            json: bool = False, file: str = "") -> None:  # fmt: skip
     """Make the fleet what fleet.yml says, and prove it."""
     options = _flags(workers=workers, converge=converge, dry_run=dry_run, yes=yes, json=json, file=file)
-    _run("fleetctl", "deploy", *options)
+    _become("fleetctl", "deploy", *options)
 
 
 @task
 def status(_: Context, json: bool = False, file: str = "") -> None:
     """Show hosts, units and slots."""
-    _run("fleetctl", "status", *_flags(json=json, file=file))
+    _become("fleetctl", "status", *_flags(json=json, file=file))
 
 
 @task
 def verify(_: Context, json: bool = False, file: str = "") -> None:
     """Prove that the fleet works."""
-    _run("fleetctl", "verify", *_flags(json=json, file=file))
+    _become("fleetctl", "verify", *_flags(json=json, file=file))
 
 
 @task
 def load(_: Context, jobs: int = 600, seconds: float = 20.0, work: str = "sleep", json: bool = False,
          file: str = "") -> None:  # fmt: skip
     """Submit built-in jobs, watch them, and report."""
-    _run("fleetctl", "load", *_flags(jobs=jobs, seconds=seconds, work=work, json=json, file=file))
+    _become("fleetctl", "load", *_flags(jobs=jobs, seconds=seconds, work=work, json=json, file=file))
 
 
 @task
 def destroy(_: Context, yes: bool = False, file: str = "") -> None:
     """Remove everything that was made for the fleet."""
-    _run("fleetctl", "destroy", *_flags(yes=yes, file=file))
+    _become("fleetctl", "destroy", *_flags(yes=yes, file=file))
 
 
 @task

@@ -16,8 +16,13 @@ class HostSource(Protocol):
     """Hosts that exist. `hosts()` includes pending and stopped ones, sorted by name; the provider is the only
     state: nothing that it answers comes from a file of fleetctl's own that can go stale."""
 
-    kind: str
-    networks: tuple[str, ...]  # CIDR ranges that the fleet's hosts live in; empty: use their addresses
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """CIDR ranges that may reach the fleet's services."""
+        ...
 
     def hosts(self) -> tuple[Host, ...]: ...
 

@@ -94,9 +94,8 @@ class _Story:
 
     def take(self, event: dict[str, Any]) -> None:
         match event["event"]:
-            case "play":
-                for host in event["hosts"]:
-                    self._total[host] += event["tasks"]
+            case "totals":
+                self._total.update(event["hosts"])
             case "task":
                 self._steps.append(StepTime(event["task"], event["seconds"]))
             case "result":

@@ -28,6 +28,7 @@ class Wired:
     spec: FleetSpec
     spec_file: Path
     environ: Mapping[str, str]
+    changes: bool  # the command changes the fleet
 
     @cached_property
     def state(self) -> State:
@@ -60,7 +61,7 @@ class Wired:
     def producer_url(self) -> str:
         """Return the Redis URL, password included, of the user that publishes jobs."""
         redis = self.spec.services.redis
-        values = secrets.read(self.state.path / "secrets.yml")
+        values = secrets.read(self.state.path / secrets.FILE)
         if redis.url is not None:
             user = urlsplit(redis.url).username or ""
             password = values["fleet_secret_redis_worker_password"]
@@ -70,8 +71,13 @@ class Wired:
         return f"redis://producer:{quote(password.get_secret_value(), safe='')}@{address}:{REDIS_PORT}/0"
 
     def context(self) -> Context:
-        """Return what the inventory needs, with secrets made and the app staged."""
-        secret = secrets.ensure(self.spec, self.state.path, environ=self.environ, spec_file=self.spec_file)
+        """Return what the inventory needs, with secrets made and the app staged.
+
+        Commands that only read keep a secret of the last deploy when its reference cannot be resolved now.
+        """
+        secret = secrets.ensure(
+            self.spec, self.state.path, environ=self.environ, spec_file=self.spec_file, fetch=self.changes
+        )
         staged = bundle.stage(self.spec.app, self.state.directory("bundles"))
         return Context(
             secrets_file=str(secret.path),
@@ -86,6 +92,8 @@ class Wired:
         )
 
 
-def wire(spec_file: Path, *, workers: int | None = None, environ: Mapping[str, str] = os.environ) -> Wired:
+def wire(
+    spec_file: Path, *, workers: int | None = None, changes: bool = False, environ: Mapping[str, str] = os.environ
+) -> Wired:
     """Return the fleet that `spec_file` describes. Raises SpecError or UsageError before anything is touched."""
-    return Wired(load(spec_file, workers=workers), spec_file, environ)
+    return Wired(load(spec_file, workers=workers), spec_file, environ, changes)

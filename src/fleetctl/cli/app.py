@@ -239,7 +239,7 @@ def destroy(spec_file: Path, yes: bool, dry_run: bool) -> None:
         return
     _confirm("remove these hosts and their data?", yes)
     with wired.state.lock("destroy"), wired.remote, render.story() as on_event:
-        failed = workflow(fleet.spec, wired.provider, wired.remote, on_event)
+        failed = workflow(fleet, on_event)
     for name, error in failed.items():
         click.echo(f"{name}: {error}", err=True)
     if failed:
@@ -288,7 +288,7 @@ def _fleet(spec_file: Path, workers: int | None) -> tuple[Wired, Fleet]:
     """Return the fleet as fleet.yml wants it."""
     from fleetctl.adapters.wiring import wire
 
-    wired = wire(spec_file, workers=workers)
+    wired = wire(spec_file, workers=workers, changes=True)
     return wired, wired.fleet(wired.spec)
 
 

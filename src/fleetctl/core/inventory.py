@@ -48,7 +48,7 @@ def inventory(spec: FleetSpec, wanted: Sequence[WantedHost], hosts: Sequence[Hos
     present = {host.name: host for host in hosts if host.address}
     result: Inventory = {
         "all": {"vars": _all_vars(spec, present, context)},
-        "nfs": _group(wanted, present, "nfs", {"fleet_nfs_clients": _nfs_clients(wanted, present)}),
+        "nfs": _group(wanted, present, "nfs", {"fleet_nfs_clients": _nfs_clients(wanted, present, context)}),
         "postgres": _group(wanted, present, "postgres", {"fleet_postgres": _postgres(spec, context)}),
         "redis": _group(wanted, present, "redis", {"fleet_redis": _redis(spec, context)}),
         "workers": _group(wanted, present, "workers", _worker_vars(spec, present, context)),
@@ -65,6 +65,12 @@ def inventory(spec: FleetSpec, wanted: Sequence[WantedHost], hosts: Sequence[Hos
         if host.name in present:
             result["_meta"]["hostvars"][host.name]["fleet_stamp"] = stamp(result, host, context)
     return result
+
+
+def leaving(hosts: Sequence[Host], context: Context) -> Inventory:
+    """Return an inventory of hosts that leave the fleet: how to reach them, in no group."""
+    variables = {host.name: _connection(host, context) for host in hosts}
+    return {"all": {"hosts": list(variables)}, "_meta": {"hostvars": variables}}
 
 
 def stamp(inventory: Inventory, host: WantedHost, context: Context) -> str:
@@ -154,7 +160,9 @@ def _all_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) ->
     }
 
 
-def _nfs_clients(wanted: Sequence[WantedHost], present: Mapping[str, Host]) -> list[str]:
+def _nfs_clients(wanted: Sequence[WantedHost], present: Mapping[str, Host], context: Context) -> list[str]:
+    if context.storage_kind != "nfs":
+        return []
     return [present[host.name].address for host in wanted if "workers" in host.groups and host.name in present]
 
 
@@ -212,6 +220,13 @@ def _pool(name: str, pool: Pool) -> dict[str, Any]:
 
 
 def _host_vars(wanted: WantedHost, host: Host, context: Context) -> dict[str, Any]:
+    variables = _connection(host, context) | {"fleet_address": host.address, "fleet_machine_id": host.machine_id}
+    if "workers" in wanted.groups:
+        variables["fleet_units"] = [unit.name for unit in wanted.units]
+    return variables
+
+
+def _connection(host: Host, context: Context) -> dict[str, Any]:
     known_hosts = context.known_hosts if host.host_keys else f"{context.known_hosts} ~/.ssh/known_hosts"
     arguments = f"-o StrictHostKeyChecking=yes -o 'UserKnownHostsFile={known_hosts}'"
     if host.jump:
@@ -222,15 +237,11 @@ def _host_vars(wanted: WantedHost, host: Host, context: Context) -> dict[str, An
         "ansible_user": host.user,
         "ansible_become": host.become,
         "ansible_ssh_common_args": arguments,
-        "fleet_address": host.address,
-        "fleet_machine_id": host.machine_id,
     }
     if host.key_file is not None:
         variables["ansible_ssh_private_key_file"] = str(host.key_file)
-    if "workers" in wanted.groups:
-        variables["fleet_units"] = [unit.name for unit in wanted.units]
     return variables
 
 
 def _address_of(name: str | None, present: Mapping[str, Host]) -> str | None:
-    return present[name].address if name in present else None
+    return present[name].address if name is not None and name in present else None

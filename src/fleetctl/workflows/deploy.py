@@ -85,7 +85,7 @@ def deploy(
         failed |= {host.host: "; ".join(host.errors) or "failed" for host in converged.hosts if not host.is_ok}
     if planned.retire:
         with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
-            failed |= retire(fleet.source, fleet.remote, planned.retire, fleet.spec, on_event)
+            failed |= retire(fleet, planned.retire, context, on_event)
     healthy = [host for host in hosts if host.name not in failed]
     with phases.phase("verify", "identity, storage, services, one job on every unit"):
         checks = verify(wanted, healthy, built, fleet.remote, token=token, on_event=on_event)

@@ -54,7 +54,9 @@ def load(
             f"the load could not be run from {host.name}: {result.stderr.strip()[-600:]}", hint="fleetctl verify"
         )
     fields = LoadReport.__dataclass_fields__
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in last.items() if key in fields}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in last.items() if key in fields
+    }
     return LoadReport(**values)
 
 

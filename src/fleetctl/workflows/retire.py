@@ -1,39 +1,37 @@
-"""retire: let jobs finish, then remove a host from the fleet."""
+"""retire: let jobs finish, then take hosts out of the fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleetctl.model import Event, OnEvent
-from fleetctl.ports import Elastic, HostSource, Remote
-from fleetctl.spec.models import FleetSpec
+from fleetctl.core.inventory import Context, leaving
+from fleetctl.model import Event, HostState, OnEvent
+from fleetctl.ports import Elastic, Fleet
 
 PHASE = "retire"
 
-# Stops every unit of the host at once and waits: systemd gives each its stop timeout, in which running jobs finish.
-# What is disabled stays off after a reboot; without its stamp and credentials the host belongs to no fleet.
-_LEAVE = (
-    "systemctl disable --now $(systemctl list-units --all --plain --no-legend 'fleet-worker@*' | cut -d' ' -f1) "
-    "2>/dev/null; rm -rf /etc/fleet/stamp /etc/fleet/credentials.json /etc/systemd/system/fleet-worker@*.service.d; "
-    "systemctl daemon-reload"
-)
 
-
-def retire(
-    source: HostSource, remote: Remote, names: Sequence[str], spec: FleetSpec, on_event: OnEvent
-) -> dict[str, str]:
+def retire(fleet: Fleet, names: Sequence[str], context: Context, on_event: OnEvent) -> dict[str, str]:
     """Drain the hosts and, where the provider made them, terminate them. Return host -> error for those that failed.
 
-    A host that cannot be drained is terminated all the same only when the provider says that it does not run.
+    Stopping a unit waits for its running jobs, at most for its stop timeout. A host that runs and cannot be drained is
+    not terminated: its jobs may still be running.
     """
-    hosts = [host for host in source.hosts() if host.name in names]
-    longest = max(pool.stop_seconds for pool in spec.pools.values())
-    on_event(Event("note", PHASE, f"waiting for running jobs, at most {longest} s"))
+    hosts = [host for host in fleet.source.hosts() if host.name in names]
+    running = [host for host in hosts if host.state is HostState.RUNNING]
     failed: dict[str, str] = {}
-    running = [host for host in hosts if host.state == "running"]
-    for outcome in remote.fan_out(running, ["sh", "-c", _LEAVE], timeout=longest + 60):
-        if outcome.value is None or outcome.value.code != 0:
-            failed[outcome.host] = outcome.error or (outcome.value.stderr.strip() if outcome.value else "no answer")
-    if isinstance(source, Elastic):
-        source.terminate([host.name for host in hosts if host.name not in failed])
+    if running:
+        longest = max(pool.stop_seconds for pool in fleet.spec.pools.values())
+        on_event(Event("note", PHASE, f"running jobs may take up to {longest} s to finish"))
+        report = fleet.converger.converge(
+            "retire.yml",
+            leaving(running, context),
+            phase=PHASE,
+            limit=[host.name for host in running],
+            tags=None,
+            on_event=on_event,
+        )
+        failed = {host.host: "; ".join(host.errors) or "failed" for host in report.hosts if not host.is_ok}
+    if isinstance(fleet.source, Elastic):
+        fleet.source.terminate([host.name for host in hosts if host.name not in failed])
     return failed

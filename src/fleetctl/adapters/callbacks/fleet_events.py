@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from typing import Any
 
-from ansible import context
-from ansible.plugins.callback import CallbackBase
+from ansible import context  # type: ignore[import-untyped]  # ansible ships no types
+from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
 
 DOCUMENTATION = """
 name: fleet_events
@@ -34,20 +35,28 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
         self._out = os.fdopen(int(os.environ["FLEETCTL_EVENTS_FD"]), "w", buffering=1)
         self._task = ""
         self._began = 0.0
+        self._playbook: Any = None
 
     def _tell(self, **event: Any) -> None:
         self._out.write(json.dumps(event) + "\n")
 
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        self._playbook = playbook
+
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Tell, once, how many tasks each host has before it in all plays."""
+        if self._playbook is None:
+            return
         only, skip = context.CLIARGS.get("tags", ()), context.CLIARGS.get("skip_tags", ())
-        hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts, order=play.order)
-        tasks = [
-            task
-            for block in play.compile()
-            for task in _flat(block)
-            if task.action not in ("meta", "ansible.builtin.meta") and task.evaluate_tags(only, skip, all_vars={})
-        ]
-        self._tell(event="play", hosts=[host.name for host in hosts], tasks=len(tasks))
+        inventory = play.get_variable_manager()._inventory
+        totals: Counter[str] = Counter()
+        for each in self._playbook.get_plays():
+            tasks = [task for block in each.compile() for task in _flat(block) if not task.action.endswith("meta")]
+            count = sum(bool(task.evaluate_tags(only, skip, all_vars={})) for task in tasks)
+            for host in inventory.get_hosts(each.hosts):
+                totals[host.name] += count
+        self._playbook = None
+        self._tell(event="totals", hosts=totals)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  # Ansible's signature
         self._close()

@@ -1,0 +1,123 @@
+"""A world of fakes: hosts that answer like the real ones, and an Ansible that sets them up at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetctl.errors import ConnectError
+from fleetctl.model import CommandResult, ConvergeReport, Host, HostRecap, OnEvent, Outcome
+from fleetctl.workflows.verify import AGENT
+
+
+@dataclass
+class FakeRemote:
+    """Answers the commands that workflows send. `dead` hosts answer nothing."""
+
+    stamps: dict[str, str] = field(default_factory=dict)
+    machine_ids: dict[str, str] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    stalled: set[str] = field(default_factory=set)  # hosts whose shared storage hangs
+    refused: dict[str, str] = field(default_factory=dict)  # host -> check of the agent that fails
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self,
+        host: Host,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        del timeout, on_line
+        self.commands.append((host.name, " ".join(argv)))
+        if host.name in self.dead:
+            raise ConnectError(f"{host.name}: no answer")
+        command = " ".join(argv)
+        if tuple(argv) == AGENT:
+            return self._agent(host, json.loads(stdin))
+        if "machine-id" in command:
+            stamp = self.stamps.get(host.name, "none")
+            return CommandResult(0, f"{self.machine_ids.get(host.name, host.machine_id)}\n{stamp}\n", "")
+        if command == "cat /etc/fleet/stamp":
+            found = host.name in self.stamps
+            return CommandResult(0 if found else 1, self.stamps.get(host.name, ""), "")
+        if "runuser" in command:
+            return self._storage(host, argv, stdin)
+        if "systemctl disable" in command:
+            self.stamps.pop(host.name, None)
+        return CommandResult(0, "", "")
+
+    def fan_out(
+        self,
+        hosts: Sequence[Host],
+        argv: Sequence[str],
+        *,
+        stdin: Mapping[str, str] | None = None,
+        timeout: float,
+        on_done: Callable[[str], None] | None = None,
+    ) -> tuple[Outcome[CommandResult], ...]:
+        outcomes = []
+        for host in hosts:
+            try:
+                value = self.run(host, argv, stdin=(stdin or {}).get(host.name, ""), timeout=timeout)
+                outcomes.append(Outcome(host.name, value))
+            except ConnectError as error:
+                outcomes.append(Outcome(host.name, error=error.message))
+            if on_done is not None:
+                on_done(host.name)
+        return tuple(outcomes)
+
+    def wait_until_up(self, hosts: Sequence[Host], *, timeout: float) -> tuple[Outcome[None], ...]:
+        del timeout
+        return tuple(Outcome(host.name, error="no answer" if host.name in self.dead else None) for host in hosts)
+
+    def _agent(self, host: Host, request: dict[str, Any]) -> CommandResult:
+        bad = self.refused.get(host.name)
+        names = ["postgres", "redis", *(f"job on {unit}" for unit in request["units"])]
+        checks = [{"name": name, "is_ok": name != bad, "detail": "as told", "fix": None} for name in names]
+        return CommandResult(0, json.dumps({"event": "result", "checks": checks}), "")
+
+    def _storage(self, host: Host, argv: Sequence[str], stdin: str) -> CommandResult:
+        if host.name in self.stalled:
+            return CommandResult(137, "", "")
+        if stdin:
+            self.files[argv[-1]] = stdin
+            return CommandResult(0, "", "")
+        name = argv[-1].rsplit("/", 1)[-1]
+        return CommandResult(0, self.files.get(name, ""), "")
+
+
+@dataclass
+class FakeAnsible:
+    """Sets hosts up at once: their stamps appear. `failing` hosts fail; every run is kept."""
+
+    remote: FakeRemote
+    failing: set[str] = field(default_factory=set)
+    runs: list[tuple[str, tuple[str, ...], tuple[str, ...] | None]] = field(default_factory=list)
+
+    def converge(
+        self,
+        playbook: str,
+        inventory: Mapping[str, Any],
+        *,
+        phase: str,
+        limit: Sequence[str],
+        tags: Sequence[str] | None,
+        on_event: OnEvent,
+    ) -> ConvergeReport:
+        del phase, on_event
+        self.runs.append((playbook, tuple(limit), tuple(tags) if tags else None))
+        recaps = []
+        for name in limit:
+            if name in self.failing:
+                recaps.append(HostRecap(name, ok=1, failed=1, errors=("Join | Something: broke",)))
+                continue
+            if playbook == "site.yml":
+                self.remote.stamps[name] = inventory["_meta"]["hostvars"][name]["fleet_stamp"]
+            recaps.append(HostRecap(name, ok=9, changed=5))
+        return ConvergeReport(tuple(recaps))

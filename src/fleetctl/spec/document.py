@@ -1,4 +1,4 @@
-"""YAML text as plain data, with the line of every key. Keys written twice are mistakes; YAML itself lets the last win."""
+"""YAML text as plain data, with the place of every key. Keys are text, and one written twice is a mistake."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fleetctl.spec.finding import Loc, dotted
 
 _MOST_KEYS = 50_000
 _MERGE = "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _QUOTE = "put values that hold ': ', '#', '{', '[' or '*' in quotes, and line keys of one mapping up"
 
@@ -23,15 +24,15 @@ class Document:
 
     file: str
     data: Any
-    lines: Mapping[Loc, int] = field(default_factory=dict)
+    marks: Mapping[Loc, tuple[int, int]] = field(default_factory=dict)  # line and column, from 1
     problems: tuple[Problem, ...] = ()
 
-    def line(self, loc: Loc) -> int:
-        """Line of a key, or of the nearest one above it that is there."""
+    def mark(self, loc: Loc) -> tuple[int, int]:
+        """Line and column of a key, or of the nearest one above it that is there."""
         for length in range(len(loc), 0, -1):
-            if loc[:length] in self.lines:
-                return self.lines[loc[:length]]
-        return 1
+            if loc[:length] in self.marks:
+                return self.marks[loc[:length]]
+        return 1, 1
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,44 +46,48 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Survey:
-    """Walks the nodes of a document: lines of keys, and keys written twice."""
+    """Walks the nodes of a document: places of keys, and keys written twice."""
 
-    def __init__(self, loader: _Loader, file: str) -> None:
-        self.lines: dict[Loc, int] = {}
+    def __init__(self, file: str) -> None:
+        self.marks: dict[Loc, tuple[int, int]] = {}
         self.problems: list[Problem] = []
-        self._loader = loader
         self._file = file
         self._open: set[int] = set()
 
     def walk(self, node: yaml.Node, loc: Loc) -> None:
         if id(node) in self._open:
             raise yaml.MarkedYAMLError(problem="a value that contains itself", problem_mark=node.start_mark)
-        if len(self.lines) > _MOST_KEYS:
+        if len(self.marks) > _MOST_KEYS:
             raise yaml.MarkedYAMLError(problem="more keys than a fleet could have", problem_mark=node.start_mark)
         self._open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             self._walk_mapping(node, loc)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                self.lines[(*loc, index)] = item.start_mark.line + 1
+                self.marks[(*loc, index)] = _mark(item)
                 self.walk(item, (*loc, index))
         self._open.discard(id(node))
 
     def _walk_mapping(self, node: yaml.MappingNode, loc: Loc) -> None:
         for key_node, value in node.value:
-            if key_node.tag == _MERGE:  # first, so that the mapping's own keys overrule the lines of merged ones
+            if key_node.tag == _MERGE:  # first, so that the mapping's own keys overrule the places of merged ones
                 for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                     self.walk(merged, loc)
-        seen: dict[object, int] = {}
+        seen: dict[str, int] = {}
         for key_node, value in node.value:
             if key_node.tag == _MERGE or not isinstance(key_node, yaml.ScalarNode):
                 continue
-            key, line = self._loader.construct_object(key_node), key_node.start_mark.line + 1  # type: ignore[no-untyped-call]  # PyYAML
+            key, (line, column) = key_node.value, _mark(key_node)
+            key_node.tag = _TEXT  # `1`, `on` and `yes` are names as well
             if key in seen:
                 self.problems.append(_twice(self._file, line, (*loc, key), seen[key]))
             seen[key] = line
-            self.lines[(*loc, key)] = line
+            self.marks[(*loc, key)] = line, column
             self.walk(value, (*loc, key))
+
+
+def _mark(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _twice(file: str, line: int, loc: Loc, first: int) -> Problem:
@@ -104,7 +109,9 @@ def read_document(text: str, file: str) -> Document:
         return _refused(file, mark.line + 1 if mark else 1, *_explain(message))
     except yaml.reader.ReaderError as exc:
         line = text.count("\n", 0, exc.position) + 1
-        return _refused(file, line, "holds a character that YAML does not allow", "remove it, or save the file as UTF-8")
+        return _refused(
+            file, line, "holds a character that YAML does not allow", "remove it, or save the file as UTF-8"
+        )
     except RecursionError:
         return _refused(file, 1, "nested too deeply", "see `fleetctl schema` for the keys")
     except (ValueError, OverflowError):
@@ -112,22 +119,24 @@ def read_document(text: str, file: str) -> Document:
 
 
 def _read(loader: _Loader, file: str) -> Document:
-    root = loader.get_single_node()  # type: ignore[no-untyped-call]  # PyYAML has no types for its parser
+    root = loader.get_single_node()
     if root is None:
         return _refused(file, 1, "empty", "start from the output of `fleetctl init`")
-    survey = _Survey(loader, file)
+    survey = _Survey(file)
     survey.walk(root, ())
-    data = loader.construct_document(root)  # type: ignore[no-untyped-call]  # PyYAML
+    data = loader.construct_document(root)
     if not isinstance(data, dict):
         return _refused(file, root.start_mark.line + 1, "not a mapping of keys", "start with `name: fleet`")
-    return Document(file, data, survey.lines, tuple(survey.problems))
+    return Document(file, data, survey.marks, tuple(survey.problems))
 
 
 def _explain(message: str) -> tuple[str, str]:
     if "\\t" in message:
         return "a tab where YAML allows only spaces", "indent with spaces"
-    if "expected a single document" in message:
+    if "another document" in message:
         return "more than one document", "remove the line with ---, and keep each fleet in a file of its own"
+    if "unhashable" in message:
+        return "a key that is not text", "give it a plain name"
     if "could not determine a constructor" in message:
         return "a tag that is not known here", "remove the word that starts with !"
     return message, _QUOTE

@@ -134,7 +134,10 @@ class PostgresService(Model):
     database: Database = Field(default="fleet", description="database that apps find in DATABASE_URL")
     reserve: Whole = Field(default=50, ge=10, description="connections beyond one for each slot")
     max_connections: Whole | None = Field(
-        default=None, ge=20, description="connections in all; slots + reserve when absent", examples=[650]
+        default=None,
+        ge=20,
+        description="connections in all; slots + reserve, rounded up to 256s, when absent",
+        examples=[650],
     )
 
 
@@ -164,8 +167,7 @@ class RedisService(Model):
 class Services(Model):
     """Where the three services run. Two with the same host share it."""
 
-    nfs: NfsService = Field(
-        default=NfsService(host="nfs"), description="shared storage", examples=[{"host": "nfs"}])
+    nfs: NfsService = Field(default=NfsService(host="nfs"), description="shared storage", examples=[{"host": "nfs"}])
     postgres: PostgresService = Field(
         default=PostgresService(host="postgres"), description="the apps' database", examples=[{"host": "postgres"}]
     )
@@ -245,7 +247,7 @@ class Pool(Model):
 
 
 class App(Model):
-    """The Celery application that the workers run, unchanged. One source at most; the built-in jobs alone without any."""
+    """The Celery application that the workers run, unchanged. Without a source, the built-in jobs alone."""
 
     path: Line | None = Field(
         default=None,

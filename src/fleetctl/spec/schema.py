@@ -6,15 +6,25 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from fleetctl.spec.finding import Loc
 from fleetctl.spec.models import FleetSpec
+
+
+class _InOrder(GenerateJsonSchema):
+    """Keys as models.py has them."""
+
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:
+        del parent_key
+        return value
 
 
 def schema() -> dict[str, Any]:
     """Make the JSON Schema of what fleet.yml may hold: every key with its description, unit and default."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **FleetSpec.model_json_schema(mode="validation"),
+        **FleetSpec.model_json_schema(mode="validation", schema_generator=_InOrder),
         "title": "fleet.yml",
     }
 
@@ -25,14 +35,9 @@ def _schema() -> dict[str, Any]:
 
 
 def _resolve(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Follow a reference, and see through `or null`."""
-    if "$ref" in part:
-        target = _schema()["$defs"][part["$ref"].rsplit("/", 1)[-1]]
-        return {**target, **{key: value for key, value in part.items() if key != "$ref"}}
-    options = [option for option in part.get("anyOf", ()) if option.get("type") != "null"]
-    if len(options) == 1:
-        return {**_resolve(options[0]), **part}
-    return dict(part)
+    """Follow a reference; what stands beside it overrules what it leads to."""
+    target = _schema()["$defs"][part["$ref"].rsplit("/", 1)[-1]] if "$ref" in part else {}
+    return {**target, **part}
 
 
 def describe(loc: Loc) -> dict[str, Any]:
@@ -60,8 +65,7 @@ def homes(key: str) -> tuple[str, ...]:
 
 def _places(part: dict[str, Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     properties = part.get("properties", {})
-    if properties:
-        yield where or "the top level", properties
+    yield where or "the top level", properties
     for key, child in properties.items():
         yield from _places(_resolve(child), f"{where}.{key}".removeprefix("."))
     for child in part.get("patternProperties", {}).values():

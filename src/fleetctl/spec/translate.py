@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,7 +37,18 @@ _BOUNDS = {
 def place(error: ErrorDetails) -> Loc:
     """Find where in the data an error is: pydantic's place without the words that it adds for unions and keys."""
     loc = tuple(part for part in error["loc"] if part != "[key]")
+    if error["type"] == "union_tag_invalid":
+        return (*loc, "kind")
     return (loc[0], *loc[2:]) if loc[:1] == ("provider",) and len(loc) > 1 else loc
+
+
+def meant(error: ErrorDetails) -> Loc | None:
+    """Find the key that an unknown one was probably meant to be."""
+    if error["type"] != "extra_forbidden":
+        return None
+    loc = place(error)
+    close = _close(str(loc[-1]), tuple(describe(error["loc"][:-1]).get("properties", {})))
+    return (*loc[:-1], close) if close else None
 
 
 def dig(data: Any, loc: Loc) -> Any:
@@ -55,18 +67,38 @@ def example(part: Mapping[str, Any]) -> Any:
     """Choose a value that the schema accepts for a key; None when it names none."""
     if part.get("examples"):
         return part["examples"][0]
+    if part.get("required"):
+        return {key: example(part["properties"][key]) for key in part["required"]}
     if part.get("enum"):
         return part["enum"][0]
     return part.get("const", part.get("default"))
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One error of pydantic's, with its place in the data and what the schema says of it."""
+
+    error: ErrorDetails
+    loc: Loc
+
+    @property
+    def part(self) -> dict[str, Any]:
+        return describe(self.error["loc"])
+
+    @property
+    def given(self) -> Any:
+        return self.error["input"]
+
+
 def translate(errors: Iterable[ErrorDetails], data: Any) -> Iterator[Finding]:
-    """Word each error. The values at fault are not repeated, but for misspelt words of a fixed choice."""
+    """Word each error. The values at fault are not repeated. What only follows from another error is left out."""
+    errors = tuple(errors)
+    misspelt = {meant(error) for error in errors}
     for error in errors:
         loc, kind = place(error), error["type"]
-        if kind == "too_short" and dig(data, loc):
-            continue  # its items are wrong, and are reported
-        message, fix = _WORDS.get(kind, _other)(error, loc, data)
+        if (kind == "too_short" and dig(data, loc)) or (kind == "missing" and loc in misspelt):
+            continue  # its items are wrong, or it is there under a misspelt name
+        message, fix = _WORDS.get(kind, _other)(_Case(error, loc))
         yield Finding(loc, message, fix)
 
 
@@ -76,18 +108,16 @@ def _line(loc: Loc, value: Any) -> str:
     return f"{loc[-1]}: {shown}" if loc and isinstance(loc[-1], str) else shown
 
 
-def _missing(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    return "missing", f"add `{_line(loc, example(describe(error['loc'])))}`"
+def _missing(case: _Case) -> tuple[str, str]:
+    return "missing", f"add `{_line(case.loc, example(case.part))}`"
 
 
-def _unknown(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    key, known = str(loc[-1]), tuple(describe(error["loc"][:-1]).get("properties", {}))
-    if close := _close(key, known):
-        return "unknown key", f"did you mean `{close}`?"
-    if places := homes(key):
+def _unknown(case: _Case) -> tuple[str, str]:
+    if key := meant(case.error):
+        return "unknown key", f"did you mean `{key[-1]}`?"
+    if places := homes(str(case.loc[-1])):
         return "unknown key", f"it belongs to {' or '.join(places)}"
+    known = describe(case.error["loc"][:-1])["properties"]
     return "unknown key", f"remove it; the keys here are {', '.join(known)}"
 
 
@@ -95,16 +125,13 @@ def _close(word: str, known: Sequence[str]) -> str | None:
     return next(iter(get_close_matches(word.replace("-", "_").lower(), known, n=1, cutoff=0.6)), None)
 
 
-def _choice(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    part = describe(error["loc"])
-    choices = [str(choice) for choice in part.get("enum", [part["const"]] if "const" in part else [])]
-    return _choose(loc, choices, error["input"])
+def _choice(case: _Case) -> tuple[str, str]:
+    choices = case.part.get("enum") or [case.part["const"]]
+    return _choose(case.loc, choices, case.given)
 
 
-def _tag(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    kinds = list(describe(error["loc"])["discriminator"]["mapping"])
-    return _choose((*loc, "kind"), kinds, dig(data, (*loc, "kind")))
+def _tag(case: _Case) -> tuple[str, str]:
+    return _choose(case.loc, list(case.part["discriminator"]["mapping"]), dig(case.given, ("kind",)))
 
 
 def _choose(loc: Loc, choices: Sequence[str], given: Any) -> tuple[str, str]:
@@ -112,50 +139,50 @@ def _choose(loc: Loc, choices: Sequence[str], given: Any) -> tuple[str, str]:
     return f"not one of {', '.join(choices)}", f"write `{_line(loc, close or choices[0])}`"
 
 
-def _tagless(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    kinds = list(describe(error["loc"])["discriminator"]["mapping"])
-    return "no kind is given", f"add `{_line((*loc, 'kind'), kinds[0])}` (one of {', '.join(kinds)})"
+def _tagless(case: _Case) -> tuple[str, str]:
+    kinds = list(case.part["discriminator"]["mapping"])
+    return "no kind is given", f"add `kind: {kinds[0]}` (one of {', '.join(kinds)})"
 
 
-def _pattern(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = loc, data
-    return WANTED[error["ctx"]["pattern"]]
+def _pattern(case: _Case) -> tuple[str, str]:
+    return WANTED[case.error["ctx"]["pattern"]]
 
 
-def _refused(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    if error["input"] is None:
-        return _type(error, loc, data)
-    return str(error["ctx"]["message"]), str(error["ctx"]["fix"])
+def _refused(case: _Case) -> tuple[str, str]:
+    if case.given is None:
+        return _type(case)
+    return str(case.error["ctx"]["message"]), str(case.error["ctx"]["fix"])
 
 
-def _bound(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = loc, data
-    name, message, fix = _BOUNDS[error["type"]]
-    bound = f"{error['ctx'][name]:g}"
+def _bound(case: _Case) -> tuple[str, str]:
+    name, message, fix = _BOUNDS[case.error["type"]]
+    bound = f"{case.error['ctx'][name]:g}"
     return f"{message} {bound}", f"write {fix.format(bound)}"
 
 
-def _type(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    message = "empty" if error["input"] is None else _TYPES.get(error["type"], "empty")
-    if error["type"] == "string_type" and error["input"] is not None:
-        return message, "put it in quotes" if not isinstance(error["input"], dict | list) else "write one value"
+def _type(case: _Case) -> tuple[str, str]:
+    kind, loc = case.error["type"], case.loc
+    message = "empty" if case.given is None else _TYPES.get(kind, "empty")
+    if kind == "string_type" and case.given is not None:
+        return message, "write one value" if isinstance(case.given, dict | list) else "put it in quotes"
     if len(loc) == 2 and loc[0] == "pools" and loc[1] in describe(("pools", "any"))["properties"]:
         return message, "a pool needs a name: put its keys one level deeper, below `worker:`"
-    if error["type"] == "tuple_type" and isinstance(error["input"], str) and "," not in error["input"]:
+    if kind == "tuple_type" and isinstance(case.given, str):
         return message, f"put it in brackets: `{loc[-1]}: [...]`"
-    return message, f"write `{_line(loc, example(describe(error['loc'])))}`"
+    return message, _suggest(case)
 
 
-def _other(error: ErrorDetails, loc: Loc, data: Any) -> tuple[str, str]:
-    _ = data
-    message = error["msg"]
-    return message[:1].lower() + message[1:], f"write `{_line(loc, example(describe(error['loc'])))}`"
+def _suggest(case: _Case) -> str:
+    value = example(case.part)
+    return "write a value, or remove it" if value is None else f"write `{_line(case.loc, value)}`"
 
 
-_Wording = Callable[[ErrorDetails, Loc, Any], tuple[str, str]]
-_WORDS: Mapping[str, _Wording] = {
+def _other(case: _Case) -> tuple[str, str]:
+    message = case.error["msg"]
+    return message[:1].lower() + message[1:], _suggest(case)
+
+
+_WORDS: Mapping[str, Callable[[_Case], tuple[str, str]]] = {
     "missing": _missing,
     "extra_forbidden": _unknown,
     "literal_error": _choice,

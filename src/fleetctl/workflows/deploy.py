@@ -75,6 +75,7 @@ def deploy(
     if planned.launch and isinstance(fleet.source, Elastic):
         with phases.phase("launch", f"{len(planned.launch)} hosts", total=len(planned.launch)):
             failed |= _launch(fleet, fleet.source, planned.launch, on_event)
+        context = replace(context, networks=fleet.source.networks)  # a first launch has made them
     hosts = _wanted_hosts(fleet.source.hosts(), wanted)
     built = inventory(fleet.spec, wanted, hosts, context)
     converged = None

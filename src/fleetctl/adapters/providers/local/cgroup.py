@@ -38,7 +38,14 @@ def parse_hierarchies(membership: str, mountinfo: str) -> tuple[Hierarchy, ...]:
     for line in membership.splitlines():
         _, names, own = line.split(":", 2)
         controllers = frozenset(names.split(",")) - {""}
-        match = next((mount for options, mount in mounts.items() if controllers <= options and bool(controllers) == bool(options)), None)
+        match = next(
+            (
+                mount
+                for options, mount in mounts.items()
+                if controllers <= options and bool(controllers) == bool(options)
+            ),
+            None,
+        )
         if match:
             root, point = match
             below = PurePosixPath(own)
@@ -80,9 +87,11 @@ def kill_all(directories: Iterable[Path], *, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while found := {pid for directory in directories for pid in processes(directory)}:
         if time.monotonic() > deadline:
-            raise ProviderError(f"processes {sorted(found)[:5]} do not end", hint="look at them with ps; then destroy again")
+            raise ProviderError(
+                f"processes {sorted(found)[:5]} do not end", hint="look at them with ps; then destroy again"
+            )
         for directory in directories:
-            set_frozen(directory, frozen=False)  # a frozen process does not die
+            set_frozen(directory, is_frozen=False)  # a frozen process does not die
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -107,10 +116,10 @@ def remove(directory: Path) -> None:
                 break
 
 
-def set_frozen(directory: Path, *, frozen: bool) -> bool:
+def set_frozen(directory: Path, *, is_frozen: bool) -> bool:
     """Freeze or thaw a control group where its hierarchy can; whether it could."""
     for name, words in (("freezer.state", ("THAWED", "FROZEN")), ("cgroup.freeze", ("0", "1"))):
         if (directory / name).exists():
-            (directory / name).write_text(words[frozen], encoding="ascii")
+            (directory / name).write_text(words[is_frozen], encoding="ascii")
             return True
     return False

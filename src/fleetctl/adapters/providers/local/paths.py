@@ -1,4 +1,4 @@
-"""Where the local provider keeps things, and locks between processes."""
+"""Where the local provider keeps things, whole writes of files, and locks between processes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path("/var/lib/fleetctl")
-RUNTIME = Path("/run/fleetctl")  # what a restart of this computer undoes: locks, raised sysctls
+RUNTIME = Path("/run/fleetctl")  # what goes with a restart of this computer: locks, the list of raised sysctls
 
 
 @dataclass(frozen=True)
@@ -54,43 +54,48 @@ class Paths:
     def storage(self) -> Path:
         return self.fleet / "storage"
 
-    @property
-    def machines(self) -> Path:
-        return self.fleet / "machines"
+    def machine(self, host: str) -> Path:
+        return self.fleet / "machines" / host
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold this computer's lock of that name; waits for the holder. The file goes with its last user."""
-    RUNTIME.mkdir(mode=0o755, exist_ok=True)
+def locked(name: str) -> Iterator[int]:
+    """Hold this computer's lock of that name and yield its descriptor; waits for the holder.
+
+    The lock's file goes with its last holder, so that nothing is left behind.
+    """
     path = RUNTIME / f"{name}.lock"
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            if path.stat().st_ino == os.fstat(descriptor).st_ino:
-                break
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)  # removed by the holder that we waited for: take the new file
+        RUNTIME.mkdir(mode=0o755, exist_ok=True)
+        with suppress(FileNotFoundError):  # removed between these lines by another holder: begin again
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                    break
+            os.close(descriptor)  # the file of a holder that we waited for, and that is gone: take the new one
     try:
-        yield
+        yield descriptor
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+        with suppress(OSError):  # others hold theirs
+            RUNTIME.rmdir()
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a file so that it is there with all its text or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask says
         file.write(text)
     partial.replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None when there is no such file."""
+    """Return the content of a JSON file; None when there is no such file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -8,10 +8,22 @@ from collections.abc import Sequence
 from fleetctl.errors import ProviderError
 
 
-def run(argv: Sequence[str], *, stdin: str = "", timeout: float = 60, hint: str | None = None) -> str:
-    """Run a program and return its stdout; raise ProviderError with its last words when it fails."""
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str = "",
+    timeout: float = 60,
+    hint: str | None = None,
+    keep_open: Sequence[int] = (),
+) -> str:
+    """Run a program and return its stdout; raise ProviderError with its last words when it fails.
+
+    `keep_open` are descriptors that the program shall inherit: a lock is held until it ends, whatever becomes of us.
+    """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, pass_fds=keep_open
+        )
     except FileNotFoundError as exc:
         raise ProviderError(f"{argv[0]}: no such program", hint=hint) from exc
     except subprocess.TimeoutExpired as exc:
@@ -23,7 +35,7 @@ def run(argv: Sequence[str], *, stdin: str = "", timeout: float = 60, hint: str 
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Whether a program ends well; for questions, and for removals of what may be gone."""
+    """Tell whether a program ends well; for questions, and for removals of what may be gone."""
     try:
         return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
     except (FileNotFoundError, subprocess.TimeoutExpired):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypedDict
 
@@ -10,13 +11,14 @@ from fleetctl.adapters.providers.local.paths import RUNTIME, locked, read_json, 
 from fleetctl.errors import ProviderError
 
 # At least these values. Each systemd takes about 10 inotify instances; 600 jobs want process ids and keys.
+IP_FORWARD = "net.ipv4.ip_forward"
 MINIMA = {
     "fs.inotify.max_user_instances": 8192,
     "fs.inotify.max_user_watches": 1048576,
     "kernel.keys.maxbytes": 2000000,
     "kernel.keys.maxkeys": 20000,
     "kernel.pid_max": 4194304,
-    "net.ipv4.ip_forward": 1,
+    IP_FORWARD: 1,
     "net.ipv4.neigh.default.gc_thresh3": 4096,
 }
 
@@ -47,8 +49,8 @@ def hold(fleet: Path) -> None:
                 _set(name, MINIMA[name])
 
 
-def release(fleet: Path) -> None:
-    """Drop the fleet's claim; with the last one, put back what is still as we set it."""
+def release(fleet: Path, *, keep: Collection[str] = ()) -> None:
+    """Drop the fleet's claim; with the last one, put back what is still as we set it, but for the names in `keep`."""
     with locked("sysctls"):
         registry = _read()
         holders = [holder for holder in registry["holders"] if Path(holder).is_dir() and holder != str(fleet)]
@@ -56,13 +58,13 @@ def release(fleet: Path) -> None:
             write_whole(_REGISTRY, json.dumps(registry | {"holders": holders}))
             return
         for name, value in registry["before"].items():
-            if _get(name) == MINIMA.get(name):
+            if name not in keep and _get(name) == MINIMA.get(name):
                 _set(name, value)
         _REGISTRY.unlink(missing_ok=True)
 
 
 def _read() -> Registry:
-    """What is held since this computer started; nothing after a restart, which undid it all."""
+    """Return what is held since this computer started; nothing after a restart, which undid it all."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     found = read_json(_REGISTRY)
     if found and found["boot"] == boot:

@@ -1,0 +1,67 @@
+"""Finding the processes that keep a machine running, by what their command lines say: pids alone are reused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+PID = "pid"  # of systemd-nspawn, and before that of the script that becomes it
+LOOP_PID = "loop.pid"
+BOOT = "boot"
+LOOP = "loop"
+
+
+def find(directory: Path) -> tuple[int, ...]:
+    """Return all processes that keep the machine of that directory running. Looks at every process there is."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return tuple(pid for pid in pids if _keeps(pid, directory))
+
+
+def is_running(directory: Path) -> bool:
+    """Tell whether the machine of that directory has its processes. Made for listing many: no search."""
+    pids = (read_pid(directory / name) for name in (PID, LOOP_PID))
+    return any(pid is not None and _keeps(pid, directory) for pid in pids)
+
+
+def nspawn_of(directory: Path) -> int | None:
+    """Return the process id of the machine's nspawn; None when it is not running."""
+    pid = read_pid(directory / PID)
+    return pid if pid is not None and _keeps(pid, directory) else None
+
+
+def child_of(parent: int) -> int | None:
+    """Return the child of a process: nspawn's is the guest's PID 1."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            except OSError:  # ended meanwhile
+                continue
+            if int(fields[1]) == parent:
+                return int(entry.name)
+    return None
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone is not an error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def read_pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _keeps(pid: int, directory: Path) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    if words[0] == "systemd-nspawn":
+        return f"--directory={directory / 'root'}" in words
+    return words[0] == "sh" and words[1] in (str(directory / LOOP), str(directory / BOOT))

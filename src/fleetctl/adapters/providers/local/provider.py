@@ -1,0 +1,311 @@
+"""Hosts that are systemd machines on this computer: the Baker port over disks, cables, control groups and nspawn."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from fleetctl.adapters.providers.local import (
+    cables,
+    cgroup,
+    computer,
+    disk,
+    firewall,
+    identity,
+    image,
+    machine,
+    network,
+    packages,
+    process,
+    sealed,
+    sysctl,
+)
+from fleetctl.adapters.providers.local.identity import Identity
+from fleetctl.adapters.providers.local.machine import Machine
+from fleetctl.adapters.providers.local.network import Network
+from fleetctl.adapters.providers.local.parallel import each
+from fleetctl.adapters.providers.local.paths import ROOT, Paths, locked, write_whole
+from fleetctl.adapters.providers.local.recipe import Recipe, read_recipe
+from fleetctl.adapters.providers.local.record import Record, Resource
+from fleetctl.adapters.providers.local.undo import undo
+from fleetctl.errors import ProviderError
+from fleetctl.model import Event, Host, HostRequest, HostState, OnEvent
+
+
+class LocalProvider:
+    """A fleet's machines on this computer. One process at a time changes a fleet; others wait for it.
+
+    `storage_path` is where hosts that ask for storage find one directory of this computer, shared by the fleet.
+    """
+
+    kind = "local"
+
+    def __init__(
+        self, fleet: str, *, root: Path = ROOT, subnet: str | None = None, storage_path: str | None = None
+    ) -> None:
+        if not re.fullmatch(r"[a-z0-9-]{1,40}", fleet):
+            raise ProviderError(f"{fleet!r} cannot name a fleet", hint="use lower case letters, digits and hyphens")
+        self._fleet = fleet
+        self._paths = Paths(root, fleet)
+        self._subnet = subnet
+        self._storage_path = storage_path
+        self._record = Record(self._paths.record)
+        self._known_recipe: Recipe | None = None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The fleet's subnet; empty before the first launch."""
+        found = network.load(self._paths)
+        return (str(found.subnet),) if found else ()
+
+    @property
+    def public_key(self) -> str:
+        """The key that every machine of the fleet accepts for root, as authorized_keys has it; made on first use."""
+        self._paths.fleet.mkdir(parents=True, exist_ok=True)
+        return identity.make_key(self._paths.key, comment=f"fleetctl:{self._fleet}")
+
+    def hosts(self) -> tuple[Host, ...]:
+        found = network.load(self._paths)
+        identities = identity.load_all(self._paths.fleet / "machines") if found else {}
+        return tuple(self._host(found, one) for one in identities.values() if found)
+
+    def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
+        base = self.prepare(on_event)
+        with self._locked():
+            net = self._make_fleet()
+            identities = self._identify(requests, net, base)
+            self._start([one for one in identities if not process.is_running(self._paths.machine(one.name))], net)
+        self._wait_until_up(identities, net, on_event)
+        return tuple(self._host(net, one) for one in identities)
+
+    def terminate(self, names: Sequence[str]) -> None:
+        with self._locked():
+            self._terminate(names)
+
+    def destroy(self, on_event: OnEvent) -> None:
+        with self._locked():
+            resources = self._record.read()
+            on_event(Event("phase", "destroy", total=len({resource.host for resource in resources} - {None})))
+            undo(self._fleet, resources, on_event)
+            self._forget_fleet()
+            on_event(Event("end", "destroy"))
+
+    def prepare(self, on_event: OnEvent) -> str:
+        if installed := packages.install_missing():
+            on_event(Event("note", "prepare", f"installed {', '.join(installed)} on this computer"))
+        recipe = self._recipe()
+        if not image.base_directory(self._paths, recipe.digest).is_dir():
+            on_event(Event("note", "prepare", "building the base image, once for this computer: about a minute"))
+            image.build_base(self._paths, recipe)
+        return recipe.digest
+
+    def images(self) -> frozenset[str]:
+        return sealed.keys(self._paths)
+
+    def seal(self, name: str, key: str) -> None:
+        """As the port says; and remove old images and base images that no machine of any fleet lies on."""
+        with self._locked():
+            one = self._identity(name)
+            if one.image is not None:
+                raise ProviderError(f"{name} started from image {one.image}; only a bare host can be sealed")
+            target = self._machine(one)
+            machine.stop(target)
+            disk.unmount(target.directory / "root")
+            identity.forget(target.directory)  # what is left of it, if we do not get further, is a bare host
+            sealed.keep(self._paths, image=key, upper=target.directory / "upper", base=one.base)
+            self._terminate([name])
+        fleets = [fleet / "machines" for fleet in self._paths.fleets.iterdir()]
+        everything = [found for machines in fleets for found in identity.load_all(machines).values()]
+        sealed.collect_garbage(
+            self._paths,
+            images={key} | {found.image for found in everything if found.image},
+            bases={self._recipe().digest} | {found.base for found in everything},
+        )
+
+    # What the ports do not ask, and real machines do.
+
+    def start(self, name: str) -> None:
+        """Start a stopped host from its disk, and wait until its sshd answers."""
+        with self._locked():
+            one, net = self._identity(name), self._make_fleet()
+            if not process.is_running(self._paths.machine(name)):
+                self._start([one], net)
+        self._wait_until_up([one], net, lambda _: None)
+
+    def stop(self, name: str) -> None:
+        """Shut a host down in order; it keeps its disk, address and keys."""
+        machine.stop(self._machine(self._identity(name)))
+
+    def kill(self, name: str) -> None:
+        """Cut a host's power: nothing is shut down, the disk survives."""
+        machine.cut_power(self._machine(self._identity(name)))
+
+    def freeze(self, name: str) -> None:
+        """Halt a host where it is: it answers nothing, and its connections stay open."""
+        machine.freeze(self._machine(self._identity(name)))
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen host go on."""
+        machine.thaw(self._machine(self._identity(name)))
+
+    def partition(self, name: str) -> None:
+        """Pull a host's network cable."""
+        cables.set_link(self._network(), self._identity(name).number, is_up=False)
+
+    def heal(self, name: str) -> None:
+        """Plug a host's network cable in again."""
+        cables.set_link(self._network(), self._identity(name).number, is_up=True)
+
+    # How it is done.
+
+    def _locked(self) -> AbstractContextManager[int]:
+        return locked(f"fleet-{self._fleet}")
+
+    def _recipe(self) -> Recipe:
+        if self._known_recipe is None:
+            self._known_recipe = read_recipe()
+        return self._known_recipe
+
+    def _make_fleet(self) -> Network:
+        """Make what all machines of the fleet share, as far as it is missing."""
+        fleet = self._paths.fleet
+        fleet.mkdir(parents=True, exist_ok=True)
+        self._record.add(Resource("sysctls", str(fleet)))
+        sysctl.hold(fleet)
+        net = network.assign(self._paths, self._subnet)
+        bridge = Resource("bridge", net.bridge)
+        if cables.has_link(net.bridge) and bridge not in self._record.read():
+            raise ProviderError(
+                f"this computer has a bridge {net.bridge} that is not of this fleet",
+                hint=f"is there a fleet {self._fleet} under another directory? use another name",
+            )
+        self._record.add(bridge, Resource("table", net.table))
+        cables.raise_bridge(net)
+        firewall.raise_table(net)
+        if firewall.forward_is_dropped():
+            self._record.add(Resource("forward", net.bridge))
+            firewall.accept_forwarding(self._fleet, net.bridge)
+        if self._storage_path:
+            self._paths.storage.mkdir(exist_ok=True)
+        return net
+
+    def _identify(self, requests: Sequence[HostRequest], net: Network, base: str) -> list[Identity]:
+        """Return the identity of each requested machine: the one that it has, or a new one with a free number."""
+        known = identity.load_all(self._paths.fleet / "machines")
+        names = known.keys() | {request.name for request in requests}
+        if len(names) > net.capacity:
+            raise ProviderError(
+                f"{len(names)} hosts are too many for this computer: {net.subnet} holds {net.capacity}",
+                hint="lower the count of the pools in fleet.yml",
+            )
+        taken = {one.number for one in known.values()}
+        free = (number for number in range(1, net.capacity + 1) if number not in taken)
+        for request in requests:
+            if request.name in known:
+                continue
+            below = sealed.base_of(self._paths, request.image) if request.image else base
+            if below is None:
+                raise ProviderError(
+                    f"{request.name}: there is no image {request.image}", hint="deploy again: it bakes what is missing"
+                )
+            directory = self._paths.machine(request.name)
+            self._record.add(Resource("directory", str(directory), request.name))
+            one = Identity(request.name, next(free), image=request.image, base=below, storage=request.storage)
+            known[request.name] = identity.create(directory, one)
+        return [known[request.name] for request in requests]
+
+    def _start(self, identities: Sequence[Identity], net: Network) -> None:
+        """Give machines their cable, control groups and disk, and start them. All of it is recorded first."""
+        hierarchies = () if machine.has_systemd() else cgroup.own_hierarchies()
+        parents = {hierarchy: hierarchy.directory / f"fleetctl-{self._fleet}" for hierarchy in hierarchies}
+        resources = [Resource("cgroup", str(parent)) for parent in parents.values()]
+        for one in identities:
+            name, directory = one.name, self._paths.machine(one.name)
+            resources += [
+                Resource("netns", net.namespace(name), name),
+                Resource("link", net.link(one.number), name),
+                Resource("mount", str(directory / "root"), name),
+                *(Resource("cgroup", str(parent / name), name) for parent in parents.values()),
+                Resource("machine", str(directory), name),
+            ]
+        self._record.add(*resources)
+        cables.plug(net, [(one.name, one.number) for one in identities])
+        client_key, resolv_conf = self.public_key, computer.guest_resolv_conf()
+
+        def start(one: Identity) -> None:
+            directory, groups = self._paths.machine(one.name), []
+            for hierarchy, parent in parents.items():
+                groups.append(parent / one.name)
+                cgroup.make(hierarchy, groups[-1])
+            disk.mount(directory, sealed.layers(self._paths, image=one.image, base=one.base))
+            identity.write(directory, one, address=str(net.address(one.number)), client_key=client_key)
+            write_whole(directory / "root/etc/resolv.conf", resolv_conf)
+            machine.start(self._machine(one), groups)
+
+        each(start, identities)
+
+    def _wait_until_up(self, identities: Sequence[Identity], net: Network, on_event: OnEvent) -> None:
+        cancelled = threading.Event()
+        each(
+            lambda one: machine.wait_until_up(self._machine(one), str(net.address(one.number)), cancelled),
+            identities,
+            on_done=lambda one: on_event(Event("step", "launch", "up", host=one.name, done=1, total=1)),
+            cancelled=cancelled,
+        )
+
+    def _terminate(self, names: Collection[str]) -> None:
+        undo(self._fleet, [resource for resource in self._record.read() if resource.host in names])
+        if self._paths.record.exists():
+            self._record.forget(names)
+
+    def _forget_fleet(self) -> None:
+        """Remove the fleet's directory, its record last: until then a second destroy finds what it needs."""
+        if not self._paths.fleet.is_dir():
+            return
+        for path in self._paths.fleet.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self._paths.record:
+                path.unlink()
+        shutil.rmtree(self._paths.fleet)
+
+    def _identity(self, name: str) -> Identity:
+        found = identity.load(self._paths.machine(name))
+        if found is None:
+            raise ProviderError(f"fleet {self._fleet} has no host {name}", hint="fleetctl status")
+        return found
+
+    def _network(self) -> Network:
+        found = network.load(self._paths)
+        if found is None:
+            raise ProviderError(f"fleet {self._fleet} has no hosts", hint="fleetctl deploy")
+        return found
+
+    def _machine(self, one: Identity) -> Machine:
+        groups = [found.name for found in self._record.read() if found.kind == "cgroup" and found.host == one.name]
+        binds = ((self._paths.storage, self._storage_path),) if one.storage and self._storage_path else ()
+        return Machine(
+            fleet=self._fleet,
+            name=one.name,
+            directory=self._paths.machine(one.name),
+            namespace=self._network().namespace(one.name),
+            groups=tuple(map(Path, groups)),
+            binds=binds,
+        )
+
+    def _host(self, net: Network, one: Identity) -> Host:
+        is_running = process.is_running(self._paths.machine(one.name))
+        return Host(
+            name=one.name,
+            id=f"local-{one.machine_id[:12]}",
+            address=str(net.address(one.number)),
+            state=HostState.RUNNING if is_running else HostState.STOPPED,
+            key_file=self._paths.key,
+            host_keys=(one.host_key,),
+            machine_id=one.machine_id,
+            image=one.image,
+        )

@@ -1,0 +1,38 @@
+"""The app that a unit runs: the user's own, unchanged, under the fleet's settings, with the built-in jobs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from celery import Celery
+from celery.app.utils import find_app
+
+from fleetctl.worker import credentials, jobs, memory, settings
+from fleetctl.worker.credentials import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+
+def build() -> Celery[Any]:
+    """Return the app for `celery -A fleetctl.worker`: secrets first, so that the user's modules find them."""
+    credentials.load(os.environ)
+    broker = settings.read(os.environ)
+    name = os.environ.get("FLEET_APP")
+    app: Celery[Any] = find(name) if name else Celery("fleet")
+    settings.apply(app, broker, is_worker=True)
+    jobs.register(app)
+    memory.install()
+    return app
+
+
+def find(name: str) -> Celery[Any]:
+    """Return the app that `module` or `module:attribute` names; ConfigurationError says why there is none."""
+    try:
+        found = find_app(name)
+    except AttributeError as exc:  # Celery would take it for an answer to its own search, and hide it
+        raise ConfigurationError(f"FLEET_APP={name}: {exc}") from exc
+    if not isinstance(found, Celery):
+        raise ConfigurationError(f"FLEET_APP={name} is a {type(found).__name__}, not a Celery app")
+    return found

@@ -1,0 +1,131 @@
+"""Files on the shared storage: published by rename, and touched by children that can be given up.
+
+A hard NFS mount whose server is gone holds a process for ever, in a state that even SIGKILL may not end; so whoever
+must go on touches it in a child: `python -m fleetctl.worker.storage OPERATION`, its arguments as JSON on stdin.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+FILES = 16
+FILE_BYTES = 4096
+PRIVATE = ".fleetctl"  # below the storage's root: checks and loads
+
+
+class StorageError(RuntimeError):
+    """The storage did not do what was asked, or did not answer in time."""
+
+
+def job_directory(root: str, run: str, job: str) -> Path:
+    """Return where a job of a load keeps its files."""
+    return Path(root, PRIVATE, "load", run, job)
+
+
+def content(job: str, number: int) -> bytes:
+    """Return what a job's file holds: the job's own name, over and over."""
+    line = f"{job} {number}\n".encode()
+    return (line * (FILE_BYTES // len(line) + 1))[:FILE_BYTES]
+
+
+def publish(directory: Path, job: str) -> bool:
+    """Write a job's files under a temporary name, flush them, and rename; False where another run was first."""
+    temporary = directory.with_name(f".{directory.name}.{os.uname().nodename}.{os.getpid()}")
+    temporary.mkdir(parents=True)
+    try:
+        for number in range(FILES):
+            _write(temporary / f"{number:02}", content(job, number))
+        _flush(temporary)
+        try:
+            temporary.rename(directory)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+        _flush(directory.parent)
+        return True
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that a reader finds all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    _write(temporary, text.encode())
+    temporary.rename(path)
+    _flush(path.parent)
+
+
+def missing(root: str, run: str, jobs: list[str]) -> list[str]:
+    """Return a line for each job whose files are not all there with their content."""
+    problems = []
+    for job in jobs:
+        directory = job_directory(root, run, job)
+        for number in range(FILES):
+            try:
+                is_whole = (directory / f"{number:02}").read_bytes() == content(job, number)
+            except OSError as exc:
+                problems.append(f"job {job}: file {number:02}: {exc.strerror}")
+                break
+            if not is_whole:
+                problems.append(f"job {job}: file {number:02}: wrong content")
+                break
+    return problems
+
+
+def in_child(operation: str, arguments: dict[str, Any], *, seconds: float) -> Any:
+    """Run an operation in a child and return its answer; StorageError when it fails or takes too long."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fleetctl.worker.storage", operation],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        out, err = child.communicate(json.dumps(arguments), timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()  # not waited for: it may never end
+        raise StorageError(f"no answer within {seconds:g} s") from None
+    if child.returncode != 0:
+        raise StorageError(err.strip().splitlines()[-1] if err.strip() else f"exit status {child.returncode}")
+    return json.loads(out)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _main(operation: str, arguments: dict[str, Any]) -> Any:
+    match operation:
+        case "read":
+            return Path(arguments["path"]).read_text()
+        case "write":
+            return write(Path(arguments["path"]), arguments["content"])
+        case "remove":
+            path = Path(arguments["path"])
+            return shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        case "missing":
+            return missing(arguments["root"], arguments["run"], arguments["jobs"])
+        case _:
+            raise StorageError(f"no such operation: {operation}")
+
+
+if __name__ == "__main__":
+    json.dump(_main(sys.argv[1], json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,203 @@
+"""The main job on a small fleet: deploy, prove, load, deploy again by three ways in, scale, destroy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fleet.conftest import ROOT, Cli
+
+pytestmark = pytest.mark.fleet
+
+WORKERS, SLOTS = 3, 8
+
+
+@pytest.fixture(scope="module")
+def fleet(unique: str, tmp_path_factory: pytest.TempPathFactory, destroyed: list[Cli]) -> Cli:
+    """Three workers of eight slots, each service on a host of its own, and an app that knows nothing of fleetctl."""
+    home = tmp_path_factory.mktemp("fleet")
+    spec = {
+        "name": unique,
+        "provider": {"kind": "local"},
+        "pools": {"worker": {"count": WORKERS, "concurrency": SLOTS, "memory": "1GiB", "time_limit": "2m"}},
+        "app": {
+            "path": str(ROOT / "tests" / "fleet" / "apps" / "plain"),
+            "module": "plain.app",
+            "environment": {"GREETING": "good evening"},
+            "secrets": {"MODEL_KEY": f"file:{home / 'key'}"},
+        },
+    }
+    (home / "key").write_text("canary-of-the-model-key")
+    (home / "fleet.yml").write_text(yaml.safe_dump(spec))
+    cli = Cli(home / "fleet.yml", home / "state")
+    destroyed.append(cli)
+    return cli
+
+
+@pytest.fixture(scope="module")
+def deployed(fleet: Cli) -> Any:
+    """The report of the first deploy."""
+    return fleet.json("deploy")
+
+
+def stamps(fleet: Cli) -> dict[str, str]:
+    hosts = json.loads(fleet.run("inventory", "--list").stdout)["_meta"]["hostvars"]
+    return {host: fleet.on(host, "cat /etc/fleet/stamp").strip() for host in hosts}
+
+
+def test_a_deploy_makes_every_host_and_proves_it(deployed: Any) -> None:
+    assert deployed["is_ok"]
+    assert {host["name"] for host in deployed["hosts"]} == {"nfs", "postgres", "redis", "worker-1", "worker-2", "worker-3"}
+    names = {check["name"] for check in deployed["checks"]}
+    assert {"identity", "storage"} <= names
+    assert all(check["is_ok"] for check in deployed["checks"])
+    assert [phase["name"] for phase in deployed["phases"]][-2:] == ["converge", "verify"]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_first_load_fills_every_slot_and_loses_nothing(fleet: Cli) -> None:
+    report = fleet.json("load", "--jobs", str(WORKERS * SLOTS), "--seconds", "5")
+    assert (report["submitted"], report["done"], report["lost"], report["failed"], report["duplicates"]) == (24, 24, 0, 0, 0)
+    assert report["peak_concurrency"] == WORKERS * SLOTS
+    assert report["distinct_processes"] == WORKERS * SLOTS
+    assert set(report["per_unit"]) == {"worker-1", "worker-2", "worker-3"}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_io_jobs_leave_every_file_and_row(fleet: Cli) -> None:
+    report = fleet.json("load", "--jobs", "60", "--seconds", "0.5", "--work", "io")
+    assert (report["done"], report["lost"], report["failed"], report["duplicates"]) == (60, 0, 0, 0)
+    assert report["problems"] == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_second_deploy_finds_everything_in_place(fleet: Cli) -> None:
+    report = fleet.json("deploy")
+    assert report["is_ok"]
+    assert report["converged"] is None
+    assert len(report["plan"]["keep"]) == WORKERS + 3
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_three_ways_in_have_one_result(fleet: Cli, tmp_path: Path) -> None:
+    before = stamps(fleet)
+    report = fleet.json("deploy", "--converge")
+    assert {host["host"]: host["changed"] for host in report["converged"]["hosts"]} == dict.fromkeys(before, 0)
+    dynamic = fleet.playbook("-i", str(ROOT / "inventory" / "fleet"), "playbooks/site.yml")
+    by_hand = fleet.playbook("-i", str(hand_written(fleet, tmp_path)), "playbooks/site.yml")
+    for recap in (dynamic, by_hand):
+        assert {host: (row["changed"], row["failed"], row["unreachable"]) for host, row in recap.items()} == {
+            host: (0, 0, 0) for host in before
+        }
+    assert stamps(fleet) == before
+    assert fleet.json("deploy")["converged"] is None
+
+
+def hand_written(fleet: Cli, directory: Path) -> Path:
+    """Write an inventory as an operator would, from values that are known of this fleet; group_vars lie beside it."""
+    value = json.loads(fleet.run("inventory", "--list").stdout)
+    hostvars = value.pop("_meta")["hostvars"]
+    for variables in hostvars.values():
+        del variables["fleet_stamp"]
+    written = {
+        "all": {
+            "vars": value.pop("all")["vars"],
+            "hosts": hostvars,
+            "children": {
+                group: {"hosts": dict.fromkeys(of["hosts"]), "vars": of["vars"]} for group, of in value.items()
+            },
+        }
+    }
+    path = directory / "hosts.yml"
+    path.write_text(yaml.safe_dump(written))
+    (directory / "group_vars").symlink_to(ROOT / "inventory" / "group_vars")
+    return path
+
+
+@pytest.mark.usefixtures("deployed")
+def test_secrets_are_where_they_belong_and_nowhere_else(fleet: Cli) -> None:
+    name = yaml.safe_load(fleet.spec.read_text())["name"]
+    file = fleet.home / name / "secrets.yml"
+    assert file.stat().st_mode & 0o777 == 0o600
+    values = re.findall(r"^fleet_secret_\w+password: (.+)$", file.read_text(), re.MULTILINE)
+    values += ["canary-of-the-model-key"]
+    assert len(values) == 6
+    said = fleet.run("inventory", "--list").stdout + fleet.run("status").stdout + fleet.run("plan").stdout
+    said += "".join(log.read_text() for log in (fleet.home / name / "logs").iterdir())
+    said += fleet.on("worker-1", "systemctl show 'fleet-worker@*'; ps axeww; journalctl -u 'fleet-worker@*' --no-pager")
+    assert [value for value in values if value in said] == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_app_runs_unchanged_and_finds_its_environment(fleet: Cli) -> None:
+    answer = fleet.on(
+        "worker-1",
+        "cd / && echo '{\"command\": \"call\"}' >/dev/null; "
+        "set -a; . /etc/fleet/environment; set +a; CREDENTIALS_DIRECTORY=/run/probe; mkdir -p $CREDENTIALS_DIRECTORY; "
+        "cp /etc/fleet/credentials.json $CREDENTIALS_DIRECTORY/fleet.json; export CREDENTIALS_DIRECTORY; "
+        "/opt/fleet/venv/bin/python -c 'import fleetctl.worker, plain.app as a; fleetctl.worker.configure(a.app); "
+        'import json; print(json.dumps(a.app.send_task("plain.environment").get(timeout=60)))\'; '
+        "rm -r $CREDENTIALS_DIRECTORY",
+    )
+    found = json.loads(answer)
+    assert found["GREETING"] == "good evening"
+    assert found["JOBS_DIR"] == "/shared/fleet/jobs"
+    assert found["UPLOADS_DIR"] == "/shared/fleet/uploads"
+    assert found["DATABASE_URL"].startswith("postgresql://fleet:")
+    assert found["REDIS_URL"].startswith("redis://worker:")
+    assert found["MODEL_KEY"] == "canary-of-the-model-key"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_units_are_hardened_and_workers_carry_no_control_side(fleet: Cli) -> None:
+    text = fleet.on("worker-1", "systemd-analyze security fleet-worker@worker-1.service --no-pager | tail -1")
+    score = re.search(r"fleet-worker@worker-1.service: ([\d.]+)", text)
+    assert score is not None
+    assert float(score[1]) <= 2.0
+    packages = fleet.on("worker-1", "ls /opt/fleet/venv/lib/python3*/site-packages").split()
+    assert not {"ansible", "fabric", "paramiko", "pydantic", "rich"} & set(packages)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_services_listen_on_the_fleets_network_only(fleet: Cli) -> None:
+    addresses = {host["name"]: host["address"] for host in fleet.json("status")["hosts"]}
+    for name, port in (("postgres", 5432), ("redis", 6379)):
+        lines = fleet.on(name, f"ss -Hltn 'sport = :{port}'").splitlines()
+        heard = {line.split()[3].rsplit(":", 1)[0] for line in lines}
+        assert heard <= {addresses[name], "127.0.0.1", "[::1]"}
+        assert addresses[name] in heard
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_verify_that_finds_something_wrong_says_which_and_exits_3(fleet: Cli) -> None:
+    fleet.on("worker-2", "systemctl stop fleet-worker@worker-2")
+    try:
+        failed = [check for check in fleet.json("verify", code=3)["checks"] if not check["is_ok"]]
+        assert {check["host"] for check in failed} == {"worker-2"}
+        assert all(check["fix"] for check in failed)
+    finally:
+        fleet.on("worker-2", "systemctl start fleet-worker@worker-2")
+
+
+@pytest.mark.usefixtures("deployed")
+def test_fewer_workers_retire_hosts_and_what_is_left_works(fleet: Cli) -> None:
+    report = fleet.json("deploy", "--workers", "2")
+    assert report["is_ok"]
+    assert report["plan"]["retire"] == ["worker-3"]
+    assert report["converged"] is None
+    status = fleet.json("status")
+    assert "worker-3" not in {host["name"] for host in status["hosts"]}
+    assert any("asks for 3 units" in note for note in status["notes"])
+
+
+@pytest.mark.usefixtures("deployed")
+def test_destroy_leaves_nothing(fleet: Cli) -> None:
+    fleet.run("destroy", "--yes")
+    assert fleet.json("status")["hosts"][0]["state"] == "missing"
+    name = yaml.safe_load(fleet.spec.read_text())["name"]
+    assert name not in Path("/proc/mounts").read_text()

@@ -48,7 +48,7 @@ def test_init_writes_a_spec_that_loads_and_never_overwrites(run: CliRunner) -> N
 
 def test_schema_is_json_on_stdout(run: CliRunner) -> None:
     result = invoke(run, "schema")
-    assert json.loads(result.stdout)["title"] == "FleetSpec"
+    assert json.loads(result.stdout)["title"] == "fleet.yml"
     assert result.stderr == ""
 
 
@@ -63,11 +63,11 @@ def test_a_missing_spec_is_named_with_what_to_type(run: CliRunner, command: str)
 
 def test_every_mistake_of_a_spec_is_told_at_once_and_nothing_is_touched(run: CliRunner, tmp_path: Path) -> None:
     Path("fleet.yml").write_text(
-        "name: demo\nprovider: {kind: local}\npols: {}\npools:\n  worker:\n    count: 10000\n    concurrency: 4\n    queues: []\n"
+        "name: demo\nprovider: {kind: local}\ncolour: red\npools:\n  worker:\n    count: 10000\n    concurrency: 4\n    queues: []\n"
     )
     result = invoke(run, "deploy")
     assert result.exit_code == 2
-    for wanted in ("fleet.yml:3: pols", "fleet.yml:6: pools.worker.count", "fleet.yml:8: pools.worker.queues", "fix: "):
+    for wanted in ("fleet.yml:3: colour", "fleet.yml:6: pools.worker.count", "fleet.yml:8: pools.worker.queues", "fix: "):
         assert wanted in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "state").exists()

@@ -52,7 +52,14 @@ def stamps(fleet: Cli) -> dict[str, str]:
 
 def test_a_deploy_makes_every_host_and_proves_it(deployed: Any) -> None:
     assert deployed["is_ok"]
-    assert {host["name"] for host in deployed["hosts"]} == {"nfs", "postgres", "redis", "worker-1", "worker-2", "worker-3"}
+    assert {host["name"] for host in deployed["hosts"]} == {
+        "nfs",
+        "postgres",
+        "redis",
+        "worker-1",
+        "worker-2",
+        "worker-3",
+    }
     names = {check["name"] for check in deployed["checks"]}
     assert {"identity", "storage"} <= names
     assert all(check["is_ok"] for check in deployed["checks"])
@@ -62,7 +69,13 @@ def test_a_deploy_makes_every_host_and_proves_it(deployed: Any) -> None:
 @pytest.mark.usefixtures("deployed")
 def test_the_first_load_fills_every_slot_and_loses_nothing(fleet: Cli) -> None:
     report = fleet.json("load", "--jobs", str(WORKERS * SLOTS), "--seconds", "5")
-    assert (report["submitted"], report["done"], report["lost"], report["failed"], report["duplicates"]) == (24, 24, 0, 0, 0)
+    assert (report["submitted"], report["done"], report["lost"], report["failed"], report["duplicates"]) == (
+        24,
+        24,
+        0,
+        0,
+        0,
+    )
     assert report["peak_concurrency"] == WORKERS * SLOTS
     assert report["distinct_processes"] == WORKERS * SLOTS
     assert set(report["per_unit"]) == {"worker-1", "worker-2", "worker-3"}
@@ -137,7 +150,7 @@ def test_secrets_are_where_they_belong_and_nowhere_else(fleet: Cli) -> None:
 def test_the_app_runs_unchanged_and_finds_its_environment(fleet: Cli) -> None:
     answer = fleet.on(
         "worker-1",
-        "cd / && echo '{\"command\": \"call\"}' >/dev/null; "
+        'cd / && echo \'{"command": "call"}\' >/dev/null; '
         "set -a; . /etc/fleet/environment; set +a; CREDENTIALS_DIRECTORY=/run/probe; mkdir -p $CREDENTIALS_DIRECTORY; "
         "cp /etc/fleet/credentials.json $CREDENTIALS_DIRECTORY/fleet.json; export CREDENTIALS_DIRECTORY; "
         "/opt/fleet/venv/bin/python -c 'import fleetctl.worker, plain.app as a; fleetctl.worker.configure(a.app); "

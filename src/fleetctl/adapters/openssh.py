@@ -6,16 +6,15 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from fleetctl.core import ssh
 from fleetctl.model import Host
 
 
 def command_line(host: Host, known_hosts: Path, command: Sequence[str]) -> list[str]:
     """Return the argv of ssh for a shell on `host`, or for `command` there (as root where the fleet becomes root)."""
-    files = str(known_hosts) if host.host_keys else f"{known_hosts} ~/.ssh/known_hosts"
-    argv = ["ssh", "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={files}", "-o", "LogLevel=ERROR"]
+    argv = ["ssh", *ssh.options(host, str(known_hosts)), "-o", "LogLevel=ERROR"]
     argv += ["-p", str(host.port)]
     argv += ["-i", str(host.key_file), "-o", "IdentitiesOnly=yes"] if host.key_file else []
-    argv += ["-J", host.jump] if host.jump else []
     argv.append(f"{host.user}@{host.address}")
     if not command:
         return argv

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -33,7 +34,8 @@ PARALLEL = 32
 class FabricRemote:
     """Connections are kept open for the time of a `with` block, one for each host."""
 
-    def __init__(self) -> None:
+    def __init__(self, known_hosts: Path) -> None:
+        self._known_hosts = known_hosts
         self._connections: dict[str, Connection] = {}
         self._lock = threading.Lock()
 
@@ -99,7 +101,7 @@ class FabricRemote:
         with self._lock:
             connection = self._connections.get(host.id)
             if connection is None:
-                connection = self._connections[host.id] = connect(host)
+                connection = self._connections[host.id] = connect(host, self._known_hosts)
         return connection
 
     def _forget(self, host: Host) -> None:
@@ -108,8 +110,11 @@ class FabricRemote:
                 connection.close()
 
 
-def connect(host: Host) -> Connection:
-    """Return a connection (opened on first use) that accepts only the host's pinned keys."""
+def connect(host: Host, known_hosts: Path) -> Connection:
+    """Return a connection (opened on first use) that accepts only the host's pinned keys, through its jump host.
+
+    `known_hosts` is the fleet's file: jump hosts are looked up there and in the operator's own.
+    """
     keywords: dict[str, Any] = {"banner_timeout": CONNECT_SECONDS, "auth_timeout": CONNECT_SECONDS}
     if host.key_file is not None:
         keywords |= {"key_filename": str(host.key_file), "look_for_keys": False, "allow_agent": False}
@@ -119,7 +124,7 @@ def connect(host: Host) -> Connection:
         port=host.port,
         connect_timeout=CONNECT_SECONDS,
         connect_kwargs=keywords,
-        gateway=_gateway(host.jump) if host.jump else None,
+        gateway=_gateway(host.jump, keywords, known_hosts) if host.jump else None,
     )
     _pin(connection, host)
     return connection
@@ -193,10 +198,12 @@ def _pin(connection: Connection, host: Host) -> None:
         client.get_host_keys().add(known_as(host), kind, pinned)
 
 
-def _gateway(jump: str) -> Connection:
-    gateway = Connection(jump, connect_timeout=CONNECT_SECONDS)
+def _gateway(jump: str, keywords: dict[str, Any], known_hosts: Path) -> Connection:
+    gateway = Connection(jump, connect_timeout=CONNECT_SECONDS, connect_kwargs=keywords)
     gateway.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     gateway.client.load_system_host_keys()
+    if known_hosts.exists():
+        gateway.client.load_system_host_keys(str(known_hosts))
     return gateway
 
 

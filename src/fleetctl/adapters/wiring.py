@@ -44,7 +44,7 @@ class Wired:
 
     @cached_property
     def remote(self) -> FabricRemote:
-        return FabricRemote()
+        return FabricRemote(self.state.known_hosts)
 
     @cached_property
     def converger(self) -> AnsiblePlaybook:
@@ -86,10 +86,15 @@ class Wired:
             bundle_digest=staged.digest,
             wheelhouse_cache=str(self.state.directory("wheelhouses")),
             known_hosts=str(self.state.known_hosts),
-            storage_kind="bind" if self.provider.kind == "local" else "nfs",
+            storage_kind=self._storage_kind(),
             networks=self.provider.networks,
             role_digests=assets.role_digests(),
         )
+
+    def _storage_kind(self) -> str:
+        if self.spec.services.nfs.mounted:
+            return "mounted"
+        return "bind" if self.provider.kind == "local" else "nfs"
 
 
 def wire(

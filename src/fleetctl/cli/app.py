@@ -251,7 +251,7 @@ def destroy(spec_file: Path, yes: bool, dry_run: bool) -> None:
 @click.option("--jobs", type=click.IntRange(1, 1_000_000), required=True, help="How many.")
 @click.option("--seconds", type=click.FloatRange(0, 3600), required=True, help="How long each runs.")
 @click.option("--work", type=click.Choice(["sleep", "io"]), default="sleep", show_default=True,
-              help="io: each holds a Postgres connection, writes 16 files to shared storage and commits a row.")  # fmt: skip
+              help="io: each holds a Postgres connection, writes 16 files and commits a row.")  # fmt: skip
 @click.option("--queue", help="The queue; by default the first of the first pool.")
 @click.option("--timeout", type=click.FloatRange(1), help="Seconds until missing jobs count as lost.")
 @_JSON

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,18 +44,30 @@ def story() -> Iterator[OnEvent]:
 
 
 class _Lines:
-    """One line when a phase starts, for each note, and for each host that ended its share."""
+    """A line when a phase starts and ends, for each note, and every few seconds for the steps."""
+
+    EVERY_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._began = self._said = time.monotonic()
+        self._steps: dict[str, tuple[int, int]] = {}
 
     def take(self, event: Event) -> None:
         match event.kind:
             case "phase":
+                self._began = self._said = time.monotonic()
+                self._steps.clear()
                 self._say(f"{event.phase}: {event.message}")
             case "note":
                 self._say(f"{event.phase}: {event.message}")
-            case "step" if event.host is None:
-                self._say(f"{event.phase}: {event.done}/{event.total} {event.message}")
-            case "step" if event.done == event.total:
-                self._say(f"{event.phase}: {event.host} done ({event.done} steps, last: {event.message})")
+            case "step":
+                self._steps[event.host or ""] = (event.done, event.total)
+                if time.monotonic() - self._said > self.EVERY_SECONDS:
+                    self._said = time.monotonic()
+                    done, total = (sum(values) for values in zip(*self._steps.values(), strict=True))
+                    self._say(f"{event.phase}: {done} of {total} steps; {event.message}")
+            case "end":
+                self._say(f"{event.phase}: done in {time.monotonic() - self._began:.1f} s")
 
     def _say(self, text: str) -> None:
         click.echo(text, err=True)
@@ -152,7 +165,7 @@ def deploy(report: DeployReport, *, as_json: bool) -> None:
     if as_json:
         _json(report, is_ok=report.is_ok)
         return
-    console = Console()
+    console = _console()
     addresses = {host.name: host.address for host in report.hosts}
     recaps = {host.host: host for host in report.converged.hosts} if report.converged else {}
     broken = {check.host for check in report.checks if not check.is_ok}
@@ -174,18 +187,17 @@ def deploy(report: DeployReport, *, as_json: bool) -> None:
         f"\n{len(addresses)} hosts, {len(units)} units, {sum(unit.concurrency for unit in units)} slots; "
         f"changed={report.converged.changed if report.converged else 0}; "
         f"{sum(c.is_ok for c in report.checks)} of {len(report.checks)} checks passed",
-        highlight=False,
     )
     _storage_note(report.checks, console)
-    console.print(_phase_line(report), highlight=False)
+    console.print(_phase_line(report))
     for name, error in report.failed.items():
         console.print(Text(f"failed: {name}: {error}", style="red"))
     _failed_checks(report.checks, console)
     if report.is_ok:
-        console.print("next: fleetctl status | fleetctl load --jobs 600 --seconds 20 | fleetctl ssh HOST", highlight=False)
+        console.print("next: fleetctl status | fleetctl load --jobs 600 --seconds 20 | fleetctl ssh HOST")
     else:
         log = report.converged.log if report.converged else None
-        console.print("next: fleetctl deploy, again" + (f" | less {log}" if log else ""), highlight=False, soft_wrap=True)
+        console.print("next: fleetctl deploy, again" + (f" | less {log}" if log else ""))
 
 
 def _phase_line(report: DeployReport) -> str:
@@ -208,7 +220,7 @@ def _failed_checks(checks: Sequence[Check], console: Console) -> None:
             where = f"{check.host}: " if check.host else ""
             console.print(Text(f"failed: {where}{check.name}: {check.detail}", style="red"))
             if check.fix:
-                console.print(f"   fix: {check.fix}", highlight=False, soft_wrap=True)
+                console.print(f"   fix: {check.fix}")
 
 
 def checks(values: Sequence[Check], *, as_json: bool) -> None:
@@ -216,7 +228,7 @@ def checks(values: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
         _json({"checks": [dataclasses.asdict(check) for check in values], "is_ok": all(c.is_ok for c in values)})
         return
-    console = Console()
+    console = _console()
     table = Table("check", "passed", "of", box=None, pad_edge=False)
     for name in dict.fromkeys(check.name for check in values):
         of = [check for check in values if check.name == name]
@@ -231,7 +243,7 @@ def status(value: FleetStatus, *, as_json: bool) -> None:
     if as_json:
         _json(value)
         return
-    console = Console()
+    console = _console()
     table = Table("host", "address", "state", "groups", "set up", "units", "slots", box=None, pad_edge=False)
     for host in value.hosts:
         units = " ".join(f"{name} {state}" for name, state in host.units.items()) or "-"
@@ -240,13 +252,13 @@ def status(value: FleetStatus, *, as_json: bool) -> None:
             host.name, host.address or "-", state, " ".join(host.groups), _verdict(host.is_set_up), units,
             str(host.slots) if host.units else "-",
         )  # fmt: skip
-    console.print(f"fleet {value.fleet} on {value.provider}", highlight=False)
+    console.print(f"fleet {value.fleet} on {value.provider}")
     console.print(table)
     for host in value.hosts:
         if host.error:
             console.print(Text(f"{host.name}: {host.error}", style="red"))
     for note in value.notes:
-        console.print(note, highlight=False)
+        console.print(note)
 
 
 def load(report: LoadReport, *, as_json: bool) -> None:
@@ -254,7 +266,7 @@ def load(report: LoadReport, *, as_json: bool) -> None:
     if as_json:
         _json(report)
         return
-    console = Console()
+    console = _console()
     table = Table("figure", "value", box=None, pad_edge=False)
     for field in dataclasses.fields(report):
         value = getattr(report, field.name)
@@ -264,9 +276,14 @@ def load(report: LoadReport, *, as_json: bool) -> None:
     console.print(table)
     jobs = sorted(report.per_unit.values())
     if jobs:
-        console.print(f"{len(jobs)} units, {jobs[0]} to {jobs[-1]} jobs each", highlight=False)
+        console.print(f"{len(jobs)} units, {jobs[0]} to {jobs[-1]} jobs each")
     for problem in report.problems:
         console.print(Text(problem, style="red"))
+
+
+def _console() -> Console:
+    """Return a console for answers: lines as long as they are, so that they can be searched and copied."""
+    return Console(soft_wrap=True)
 
 
 def _verdict(is_ok: bool) -> Text:

@@ -7,11 +7,13 @@ a change to one service leaves the stamps of all other hosts as they are.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from fleetctl.core import ssh
 from fleetctl.core.digest import digest
 from fleetctl.core.layout import WantedHost, roles_of
 from fleetctl.model import Host
@@ -38,7 +40,7 @@ class Context:
     bundle_digest: str
     wheelhouse_cache: str
     known_hosts: str
-    storage_kind: str  # "nfs", or "bind": the provider has mounted one directory of its own on every host
+    storage_kind: str  # "nfs"; "bind": one directory of this computer, by the provider; "mounted": by something else
     networks: tuple[str, ...]  # who may reach the services, CIDR
     role_digests: Mapping[str, str]  # role -> digest of its files; "playbooks" -> of playbooks and group_vars
 
@@ -227,16 +229,12 @@ def _host_vars(wanted: WantedHost, host: Host, context: Context) -> dict[str, An
 
 
 def _connection(host: Host, context: Context) -> dict[str, Any]:
-    known_hosts = context.known_hosts if host.host_keys else f"{context.known_hosts} ~/.ssh/known_hosts"
-    arguments = f"-o StrictHostKeyChecking=yes -o 'UserKnownHostsFile={known_hosts}'"
-    if host.jump:
-        arguments += f" -o ProxyJump={host.jump}"
     variables: dict[str, Any] = {
         "ansible_host": host.address,
         "ansible_port": host.port,
         "ansible_user": host.user,
         "ansible_become": host.become,
-        "ansible_ssh_common_args": arguments,
+        "ansible_ssh_common_args": shlex.join(ssh.options(host, context.known_hosts)),
     }
     if host.key_file is not None:
         variables["ansible_ssh_private_key_file"] = str(host.key_file)

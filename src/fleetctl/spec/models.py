@@ -107,13 +107,17 @@ class Storage(Model):
 
 
 class NfsService(Model):
-    """The NFS server: a host of the fleet, or an external export. Exactly one of `host` and `url`."""
+    """The NFS server: a host of the fleet, an external export, or neither. Exactly one of `host`, `url`, `mounted`."""
 
     host: Name | None = Field(default=None, description="host of the fleet that runs it", examples=["nfs"])
     url: Line | None = Field(
         default=None,
         description="external export, nfs://server/path",
         examples=["nfs://files.example.com/export/fleet"],
+    )
+    mounted: bool = Field(
+        default=False,
+        description="something else mounts shared storage at storage.path on every host: fleetctl only checks it",
     )
 
 

@@ -6,6 +6,7 @@ must go on touches it in a child: `python -m fleetctl.worker.storage OPERATION`,
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -90,11 +91,20 @@ def in_child(operation: str, arguments: dict[str, Any], *, seconds: float) -> An
     try:
         out, err = child.communicate(json.dumps(arguments), timeout=seconds)
     except subprocess.TimeoutExpired:
-        child.kill()  # not waited for: it may never end
+        _give_up(child)
         raise StorageError(f"no answer within {seconds:g} s") from None
     if child.returncode != 0:
         raise StorageError(err.strip().splitlines()[-1] if err.strip() else f"exit status {child.returncode}")
     return json.loads(out)
+
+
+def _give_up(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=1)  # and no longer: it may never end
 
 
 def _write(path: Path, data: bytes) -> None:

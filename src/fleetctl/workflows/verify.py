@@ -15,6 +15,11 @@ AGENT = ("/opt/fleet/venv/bin/python", "-m", "fleetctl.worker.agent")
 STORAGE_SECONDS = 20
 AGENT_SECONDS = 240  # 600 slots' processes take a minute to come up on two processors
 
+STORAGE_KINDS = {
+    "nfs": "NFS",
+    "bind": "a bind mount of this computer: proves nothing about NFS",
+    "mounted": "mounted by something else than fleetctl",
+}
 KILLED = (124, 137)  # exit codes of timeout(1)
 
 _IDENTITY = "cat /etc/machine-id; cat /etc/fleet/stamp 2>/dev/null || echo none"
@@ -76,7 +81,7 @@ def _storage(hosts: Sequence[Host], inventory: Inventory, remote: Remote, token:
     if not hosts:
         return []
     storage = inventory["all"]["vars"]["fleet_storage"]
-    kind = "NFS" if storage["kind"] == "nfs" else "a bind mount of this computer: proves nothing about NFS"
+    kind = STORAGE_KINDS[storage["kind"]]
     writer, *readers = hosts
     run = ["timeout", "-s", "KILL", "10", "runuser", "-u", USER, "--"]
     name = f"verify-{token}"

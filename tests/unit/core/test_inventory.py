@@ -120,10 +120,10 @@ def test_static_hosts_are_reached_as_they_say_and_unknown_keys_are_refused(conte
     ]
     variables = inventory(asked, layout(asked), hosts, replace(context, storage_kind="nfs"))["_meta"]["hostvars"]
     assert all("StrictHostKeyChecking=yes" in of["ansible_ssh_common_args"] for of in variables.values())
-    assert "~/.ssh/known_hosts" not in variables["alpha"]["ansible_ssh_common_args"]
-    assert "~/.ssh/known_hosts" in variables["beta"]["ansible_ssh_common_args"]
+    assert "GlobalKnownHostsFile=/dev/null" in variables["alpha"]["ansible_ssh_common_args"]
+    assert "GlobalKnownHostsFile=~/.ssh/known_hosts" in variables["beta"]["ansible_ssh_common_args"]
     assert (variables["beta"]["ansible_user"], variables["beta"]["ansible_become"]) == ("ops", True)
-    assert "ProxyJump=ops@10.0.0.9" in variables["gamma"]["ansible_ssh_common_args"]
+    assert "-p 22 ops@10.0.0.9" in variables["gamma"]["ansible_ssh_common_args"]
 
 
 def test_hosts_without_an_address_are_left_out(context: Context) -> None:

@@ -20,9 +20,8 @@ WHOLE = Observed(HOSTS, STAMPS, frozenset(IMAGES.values()))
 
 
 def plan(observed: Observed, *, is_elastic: bool = True, force: bool = False) -> Plan:
-    return make(
-        WANTED, observed, stamps=STAMPS, images=IMAGES if is_elastic else {}, is_elastic=is_elastic, storage=True, force=force
-    )  # fmt: skip
+    images = IMAGES if is_elastic else {}
+    return make(WANTED, observed, stamps=STAMPS, images=images, is_elastic=is_elastic, storage=True, force=force)
 
 
 def without(*names: str) -> Observed:

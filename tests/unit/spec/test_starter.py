@@ -36,10 +36,10 @@ def _lines(pattern: str) -> set[int]:
 
 
 STATIC, APP = _block("#provider:"), _block("#app:")
-EXTERNAL = _lines("^    #(url|password):")
+EXTERNAL, MOUNTED = _lines("^    #(url|password):"), _lines("^    #mounted:")
 OWN_ONLY = _lines("^    #(database|reserve|max_connections|appendfsync|max_memory):")
 SOURCES = _lines("^#  (path|wheel|requirement|git):")
-LOCAL = OPTIONS - STATIC - EXTERNAL - SOURCES
+LOCAL = OPTIONS - STATIC - EXTERNAL - MOUNTED - SOURCES
 # What is taken into the fleet, and what is taken out of it.
 VARIANTS: dict[str, tuple[set[int], set[int]]] = {
     "as it is": (set(), set()),
@@ -48,6 +48,7 @@ VARIANTS: dict[str, tuple[set[int], set[int]]] = {
     "all options, app from an index": (LOCAL | _lines("^#  requirement:"), set()),
     "all options, app from a repository": (LOCAL | _lines("^#  git:"), set()),
     "static": (STATIC, _lines("^provider:$|^  kind: local$")),
+    "storage that is there": (MOUNTED, _lines("^    host: nfs")),
     "external services": (EXTERNAL, _lines("^    host: ")),
 }
 

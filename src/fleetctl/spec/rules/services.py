@@ -29,9 +29,13 @@ def check(spec: FleetSpec) -> Iterator[Finding]:
         service = getattr(spec.services, name)
         loc: Loc = ("services", name)
         host, url = (*loc, "host"), (*loc, "url")
-        if service.host and service.url:
+        is_mounted = isinstance(service, NfsService) and service.mounted
+        if is_mounted and (service.host or service.url):
+            fix = "keep mounted where something else mounts it, host or url where fleetctl does"
+            yield Finding((*loc, "mounted"), "beside host or url", fix, (host, url))
+        elif service.host and service.url:
             yield Finding(loc, "both host and url", "keep host for one of the fleet's own, url for an external one")
-        elif service.host is None and service.url is None:
+        elif service.host is None and service.url is None and not is_mounted:
             yield Finding(loc, "neither host nor url", f"add `host: {name}`, or `url: {_FORMS[name]}`", (host, url))
         if service.url:
             yield from _check_url(name, service.url, url)

@@ -14,10 +14,13 @@ from typing import Any
 import celery
 import pytest
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
+from redis.retry import Retry
 
 PREFIX = "scenario:"
 USERS = ("worker", "producer", "monitor", "admin")
+OPTIONS: dict[str, Any] = {"decode_responses": True, "socket_timeout": 5, "retry": Retry(NoBackoff(), 0)}
 Connect = Callable[..., "redis.Redis[str]"]
 
 
@@ -27,9 +30,7 @@ def connect(variables: dict[str, Any]) -> Iterator[Connect]:
 
         def make(user: str, password: str | None = None) -> redis.Redis[str]:
             password = variables[f"redis_{user}_password"] if password is None else password
-            client = redis.Redis(
-                variables["ansible_host"], username=user, password=password, decode_responses=True, socket_timeout=5
-            )
+            client = redis.Redis(variables["ansible_host"], username=user, password=password, **OPTIONS)
             stack.callback(client.close)
             return client
 
@@ -56,7 +57,7 @@ def test_each_user_gets_in_with_its_password_and_not_with_another(connect: Conne
 
 
 def test_nobody_gets_in_without_a_name(address: str, connect: Connect) -> None:
-    with redis.Redis(address, socket_timeout=5) as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(address, **OPTIONS) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     with pytest.raises(redis.AuthenticationError):
         connect("default", "").ping()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -25,6 +26,8 @@ REBOOTED = 133  # systemd-nspawn's exit status when the guest asked for a reboot
 STOP_SECONDS = 90
 UP_SECONDS = 60
 END_SECONDS = 20
+
+_PROPAGATE = Path("/run/systemd/nspawn/propagate")
 
 # Enters the machine's control groups and becomes nspawn, which therefore has this process id.
 _BOOT = """\
@@ -64,6 +67,10 @@ class Machine:
         return self.directory / "console.log"
 
     @property
+    def title(self) -> str:
+        return f"{self.fleet}.{self.name}"
+
+    @property
     def unit(self) -> str:
         return f"fleetctl-{self.fleet}-{self.name}.service"
 
@@ -77,7 +84,7 @@ def has_systemd() -> bool:
 def start(machine: Machine, groups: Sequence[Path]) -> None:
     """Start a machine in these control groups and in a session of its own. Its disk is mounted, its cable plugged."""
     directory = machine.directory
-    words = {"title": f"{machine.fleet}/{machine.name}", "directory": shlex.quote(str(directory))}
+    words = {"title": machine.title, "directory": shlex.quote(str(directory))}
     boot = _BOOT.format(**words, groups=shlex.join(map(str, groups)), nspawn=shlex.join(_nspawn(machine)))
     write_whole(directory / process.BOOT, boot)
     write_whole(directory / process.LOOP, _LOOP.format(**words))
@@ -124,6 +131,8 @@ def end(machine: Machine) -> None:
             process.send(pid, signal.SIGKILL)
         cgroup.kill_all(machine.groups, seconds=END_SECONDS)
     cgroup.kill_all(machine.groups, seconds=END_SECONDS)
+    with contextlib.suppress(FileNotFoundError):  # nspawn leaves it where /run is on a disk
+        (_PROPAGATE / machine.title).rmdir()
 
 
 def cut_power(machine: Machine) -> None:
@@ -193,7 +202,7 @@ def unit_command(machine: Machine) -> list[str]:
         "--quiet",
         "--collect",
         f"--unit={machine.unit}",
-        f"--description=fleetctl machine {machine.fleet}/{machine.name}",
+        f"--description=fleetctl machine {machine.title}",
         *(f"--property={name}={value}" for name, value in properties.items()),
         *(f"--setenv={name}={value}" for name, value in _environment().items()),
         "sh",
@@ -208,7 +217,7 @@ def _nspawn(machine: Machine) -> list[str]:
         f"--directory={machine.directory / 'root'}",
         "--register=no",
         "--keep-unit",
-        f"--machine={machine.fleet}.{machine.name}",
+        f"--machine={machine.title}",
         f"--hostname={machine.name}",
         f"--network-namespace-path={NETNS / machine.namespace}",
         "--capability=CAP_NET_ADMIN",

@@ -76,7 +76,8 @@ class LocalProvider:
     def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
         base = self.prepare(on_event)
         with self._locked():
-            net = self._make_fleet()
+            net = self._take_network(requests)
+            self._make_fleet(net)
             identities = self._identify(requests, net, base)
             self._start([one for one in identities if not process.is_running(self._paths.machine(one.name))], net)
         self._wait_until_up(identities, net, on_event)
@@ -131,7 +132,8 @@ class LocalProvider:
     def start(self, name: str) -> None:
         """Start a stopped host from its disk, and wait until its sshd answers."""
         with self._locked():
-            one, net = self._identity(name), self._make_fleet()
+            one, net = self._identity(name), self._network()
+            self._make_fleet(net)
             if not process.is_running(self._paths.machine(name)):
                 self._start([one], net)
         self._wait_until_up([one], net, lambda _: None)
@@ -170,31 +172,19 @@ class LocalProvider:
             self._known_recipe = read_recipe()
         return self._known_recipe
 
-    def _make_fleet(self) -> Network:
-        """Make what all machines of the fleet share, as far as it is missing."""
-        fleet = self._paths.fleet
-        fleet.mkdir(parents=True, exist_ok=True)
-        self._record.add(Resource("sysctls", str(fleet)))
-        sysctl.hold(fleet)
-        net = network.assign(self._paths, self._subnet)
-        bridge = Resource("bridge", net.bridge)
-        if cables.has_link(net.bridge) and bridge not in self._record.read():
-            raise ProviderError(
-                f"this computer has a bridge {net.bridge} that is not of this fleet",
-                hint=f"is there a fleet {self._fleet} under another directory? use another name",
-            )
-        self._record.add(bridge, Resource("table", net.table))
-        cables.raise_bridge(net)
-        firewall.raise_table(net)
-        if firewall.forward_is_dropped():
-            self._record.add(Resource("forward", net.bridge))
-            firewall.accept_forwarding(self._fleet, net.bridge)
-        if self._storage_path:
-            self._paths.storage.mkdir(exist_ok=True)
+    def _take_network(self, requests: Sequence[HostRequest]) -> Network:
+        """Return the fleet's network; raise ProviderError, and leave nothing, when these hosts cannot be made."""
+        self._paths.fleet.mkdir(parents=True, exist_ok=True)
+        try:
+            net = network.assign(self._paths, self._subnet)
+            self._check(requests, net)
+        except ProviderError:
+            if not self._record.read():
+                self._forget_fleet()
+            raise
         return net
 
-    def _identify(self, requests: Sequence[HostRequest], net: Network, base: str) -> list[Identity]:
-        """Return the identity of each requested machine: the one that it has, or a new one with a free number."""
+    def _check(self, requests: Sequence[HostRequest], net: Network) -> None:
         known = identity.load_all(self._paths.fleet / "machines")
         names = known.keys() | {request.name for request in requests}
         if len(names) > net.capacity:
@@ -202,6 +192,35 @@ class LocalProvider:
                 f"{len(names)} hosts are too many for this computer: {net.subnet} holds {net.capacity}",
                 hint="lower the count of the pools in fleet.yml",
             )
+        images = self.images()
+        for request in requests:
+            if request.name not in known and request.image and request.image not in images:
+                raise ProviderError(
+                    f"{request.name}: there is no image {request.image}", hint="deploy again: it bakes what is missing"
+                )
+        if cables.has_link(net.bridge) and Resource("bridge", net.bridge) not in self._record.read():
+            raise ProviderError(
+                f"this computer has a bridge {net.bridge} that is not of this fleet",
+                hint=f"is there a fleet {self._fleet} under another directory? take another name",
+            )
+
+    def _make_fleet(self, net: Network) -> None:
+        """Make what all machines of the fleet share, as far as it is missing."""
+        self._record.add(
+            Resource("sysctls", str(self._paths.fleet)), Resource("bridge", net.bridge), Resource("table", net.table)
+        )
+        sysctl.hold(self._paths.fleet)
+        cables.raise_bridge(net)
+        firewall.raise_table(net)
+        if firewall.forward_is_dropped():
+            self._record.add(Resource("forward", net.bridge))
+            firewall.accept_forwarding(self._fleet, net.bridge)
+        if self._storage_path:
+            self._paths.storage.mkdir(exist_ok=True)
+
+    def _identify(self, requests: Sequence[HostRequest], net: Network, base: str) -> list[Identity]:
+        """Return the identity of each requested machine: the one that it has, or a new one with a free number."""
+        known = identity.load_all(self._paths.fleet / "machines")
         taken = {one.number for one in known.values()}
         free = (number for number in range(1, net.capacity + 1) if number not in taken)
         for request in requests:
@@ -209,9 +228,7 @@ class LocalProvider:
                 continue
             below = sealed.base_of(self._paths, request.image) if request.image else base
             if below is None:
-                raise ProviderError(
-                    f"{request.name}: there is no image {request.image}", hint="deploy again: it bakes what is missing"
-                )
+                raise ProviderError(f"image {request.image} has just been removed", hint="deploy again")
             directory = self._paths.machine(request.name)
             self._record.add(Resource("directory", str(directory), request.name))
             one = Identity(request.name, next(free), image=request.image, base=below, storage=request.storage)

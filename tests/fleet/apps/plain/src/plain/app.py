@@ -21,6 +21,12 @@ def environment(*names):
     return {name: bool(os.environ.get(name)) for name in names}
 
 
+@app.task(name="plain.value")
+def value(name):
+    """Return a variable's value."""
+    return os.environ[name]
+
+
 @app.task(name="plain.add")
 def add(left, right):
     """Return a sum."""

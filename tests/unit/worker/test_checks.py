@@ -1,0 +1,71 @@
+"""The claims about services, over services that are only functions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleetctl.worker import checks
+from fleetctl.worker.checks import RefusedError
+
+URL = "postgresql://fleet:right@10.0.0.4:5432/fleet"
+
+
+@pytest.mark.parametrize(
+    ("password", "expected"),
+    [("x", "redis://worker:x@h:6379/0"), (None, "redis://worker@h:6379/0")],
+)
+def test_passwords_are_put_in_and_left_out(password: str | None, expected: str) -> None:
+    assert checks.with_password("redis://worker:old@h:6379/0", password) == expected
+
+
+def strict(url: str) -> None:
+    if ":right@" not in url:
+        raise RefusedError("password authentication failed")
+
+
+def lenient(_: str) -> None:
+    """Let everybody in."""
+
+
+def locked(_: str) -> None:
+    raise RefusedError("password authentication failed")
+
+
+def away(_: str) -> None:
+    raise OSError("connection refused")
+
+
+@pytest.mark.parametrize(
+    ("enter", "verdicts"),
+    [
+        (strict, [True, True, True]),
+        (lenient, [True, False, False]),
+        (locked, [False]),
+        (away, [False]),
+    ],
+    ids=["strict", "lenient", "locked", "away"],
+)
+def test_a_service_must_let_the_fleet_in_and_nobody_else(enter: Callable[[str], None], verdicts: list[bool]) -> None:
+    found = checks.service("postgres", URL, enter, try_wrong=True)
+    assert [check.is_ok for check in found] == verdicts
+    assert all(check.fix for check in found if not check.is_ok)
+    assert not any("right" in check.detail or "right" in (check.fix or "") for check in found)
+
+
+def test_a_service_that_went_away_in_between_proves_nothing() -> None:
+    answers = iter([None, OSError("gone"), OSError("gone")])
+
+    def enter(_: str) -> None:
+        if error := next(answers):
+            raise error
+
+    assert [check.is_ok for check in checks.service("redis", URL, enter, try_wrong=True)] == [True, False, False]
+
+
+def test_a_file_of_another_host_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("abc")
+    assert checks.shared_file(str(path), "abc").is_ok
+    assert not checks.shared_file(str(path), "abd").is_ok
+    assert "No such file" in checks.shared_file(str(tmp_path / "none"), "abc").detail

@@ -1,0 +1,65 @@
+"""Files on the shared storage."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from fleetctl.worker import storage
+from fleetctl.worker.storage import StorageError
+
+
+def test_a_job_publishes_its_files_whole(tmp_path: Path) -> None:
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    assert storage.publish(directory, "j") is True
+    assert sorted(path.name for path in directory.iterdir()) == [f"{n:02}" for n in range(storage.FILES)]
+    assert {path.stat().st_size for path in directory.iterdir()} == {storage.FILE_BYTES}
+    assert storage.missing(str(tmp_path), "r", ["j"]) == []
+    assert [path.name for path in directory.parent.iterdir()] == ["j"], "nothing temporary is left"
+
+
+def test_the_first_run_of_a_job_wins(tmp_path: Path) -> None:
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    storage.publish(directory, "j")
+    before = (directory / "00").stat()
+    assert storage.publish(directory, "j") is False
+    assert (directory / "00").stat().st_ino == before.st_ino
+    assert [path.name for path in directory.parent.iterdir()] == ["j"]
+
+
+def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    for job in ("whole", "short", "lacking"):
+        storage.publish(storage.job_directory(str(tmp_path), "r", job), job)
+    (storage.job_directory(str(tmp_path), "r", "short") / "03").write_bytes(b"")
+    (storage.job_directory(str(tmp_path), "r", "lacking") / "15").unlink()
+    assert storage.missing(str(tmp_path), "r", ["whole", "short", "lacking", "never"]) == [
+        "job short: file 03: wrong content",
+        "job lacking: file 15: No such file or directory",
+        "job never: file 00: No such file or directory",
+    ]
+
+
+def test_a_child_writes_reads_and_removes(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "token"
+    storage.in_child("write", {"path": str(path), "content": "ä\n"}, seconds=20)
+    assert storage.in_child("read", {"path": str(path)}, seconds=20) == "ä\n"
+    assert [each.name for each in path.parent.iterdir()] == ["token"]
+    storage.in_child("remove", {"path": str(path.parent)}, seconds=20)
+    assert not path.parent.exists()
+    storage.in_child("remove", {"path": str(path)}, seconds=20)  # gone already: fine
+
+
+def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        storage.in_child("read", {"path": str(tmp_path / "none")}, seconds=20)
+
+
+def test_a_storage_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    import os
+
+    fifo = tmp_path / "fifo"  # opening it waits for a writer for ever, as a dead server's files do
+    os.mkfifo(fifo)
+    start = time.monotonic()
+    with pytest.raises(StorageError, match=r"no answer within 0\.5 s"):
+        storage.in_child("read", {"path": str(fifo)}, seconds=0.5)
+    assert time.monotonic() - start < 5

@@ -69,8 +69,6 @@ def example(part: Mapping[str, Any]) -> Any:
         return part["examples"][0]
     if part.get("required"):
         return {key: example(part["properties"][key]) for key in part["required"]}
-    if part.get("enum"):
-        return part["enum"][0]
     return part.get("const", part.get("default"))
 
 

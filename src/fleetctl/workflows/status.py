@@ -50,7 +50,7 @@ def status(spec: FleetSpec, deployed: FleetSpec, source: HostSource, remote: Rem
     rows = []
     for name in [*wanted, *(name for name in hosts if name not in wanted)]:
         of, host, answer = wanted.get(name), hosts.get(name), answers.get(name)
-        lines = answer.value.stdout.splitlines() if answer is not None and answer.value is not None else ["-"]
+        lines = answer.value.stdout.splitlines() if answer is not None and answer.value is not None else []
         states = _unit_states(lines[1:])
         units = of.units if of is not None else ()
         rows.append(
@@ -59,8 +59,8 @@ def status(spec: FleetSpec, deployed: FleetSpec, source: HostSource, remote: Rem
                 address=host.address if host is not None else None,
                 state=str(host.state) if host is not None else "missing",
                 groups=of.groups if of is not None else (),
-                is_set_up=lines[0] != "-",
-                units={unit.name: states.get(unit.name, "unknown" if lines == ["-"] else "absent") for unit in units},
+                is_set_up=bool(lines) and lines[0] != "-",
+                units={unit.name: states.get(unit.name, "absent" if lines else "unknown") for unit in units},
                 slots=sum(unit.concurrency for unit in units),
                 error=answer.error if answer is not None else None,
             )

@@ -42,6 +42,8 @@ KEYS = {
         "7: services.redis.hots: unknown key",
         "did you mean `host`?",
     ),
+    "a list for a text": ("name: demo", "name: [demo]", "1: name: not text", "write one value"),
+    "an empty item": ("[celery]", "[celery, ~]", "12: pools.worker.queues[1]: empty", "write a value, or remove it"),
     "a part that is no mapping": (
         "storage: {path: /shared/fleet}",
         "storage: /shared/fleet",

@@ -63,6 +63,11 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
     assert [line.split(": ")[1] for line in complaints(text)] == ["pools.worker.time_limit"]
 
 
+def test_a_broken_host_does_not_hide_that_there_are_too_few() -> None:
+    text = changed(changed(STATIC, "address: 10.0.0.1}", "address: 10.0.0.1, port: ssh}"), "count: 2", "count: 3")
+    assert [line.split(": ")[1] for line in complaints(text)] == ["provider.hosts[0].port", "pools.worker.count"]
+
+
 def test_an_unknown_provider_does_not_hide_the_rest() -> None:
     text = changed(changed(LOCAL, "kind: local", "kind: gcp"), "2GiB", "1GiB")
     assert [line.split(": ")[1] for line in complaints(text)] == ["provider.kind", "pools.worker.memory"]
@@ -166,6 +171,11 @@ def test_workers_mend_no_mistake_in_the_file() -> None:
     assert [line.split(": ")[1] for line in found] == ["pools.worker.count", "--workers"]
     found = complaints(changed(LOCAL, "count: 2", "count: 0"), workers=3)
     assert [line.split(": ")[1] for line in found] == ["pools.worker.count"]
+
+
+def test_workers_report_what_else_is_wrong_once() -> None:
+    found = complaints(changed(changed(LOCAL, "2GiB", "100MiB"), "name: demo", "name: Demo"), workers=3)
+    assert [line.split(": ")[1] for line in found] == ["name", "pools.worker.memory"]
 
 
 def test_workers_may_bring_a_count_within_the_ceiling() -> None:

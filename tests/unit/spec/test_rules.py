@@ -306,6 +306,11 @@ def test_a_wrong_url_is_refused_and_never_repeated(service: str, url: str, messa
     assert "hunter2" not in found[0]
 
 
+def test_a_redis_without_users_is_told_of_the_default_one() -> None:
+    (found,) = complaints(changed(LOCAL, "{host: redis}", "{url: 'redis://cache/0', password: 'env:X'}"))
+    assert found.endswith("with user default if the server has only a password")
+
+
 GOOD_URLS = {
     "Postgres": ("postgres", "postgresql://fleet@db.example.com:5432/fleet?sslmode=require"),
     "postgres for postgresql": ("postgres", "postgres://fleet@10.1.2.3/fleet"),

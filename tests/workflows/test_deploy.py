@@ -243,13 +243,13 @@ def test_static_hosts_are_never_launched_and_get_both_phases(static: World) -> N
     assert static.ansible.runs == [("site.yml", ("alpha", "beta", "gamma"), None)]
 
 
-def test_static_hosts_that_leave_are_retired_and_strangers_left_alone(static: World) -> None:
+def test_static_hosts_that_leave_are_drained_before_the_exports_refuse_them(static: World) -> None:
     asked = spec(provider=STATIC, services=SHARED)
     static.deploy(asked)
     static.ansible.runs.clear()
     fewer = asked.model_copy(update={"pools": {"worker": asked.pools["worker"].model_copy(update={"count": 1})}})
     static.deploy(fewer)
-    assert static.ansible.runs == [("site.yml", ("alpha",), None), ("retire.yml", ("gamma",), None)]  # exports, then it
+    assert static.ansible.runs == [("retire.yml", ("gamma",), None), ("site.yml", ("alpha",), None)]
     del static.remote.stamps["gamma"]
     static.ansible.runs.clear()
     static.deploy(fewer)

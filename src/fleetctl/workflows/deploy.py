@@ -1,4 +1,4 @@
-"""deploy: observe -> plan -> bake -> launch -> converge -> retire -> verify -> report."""
+"""deploy: observe -> plan -> bake -> launch -> retire -> converge -> verify -> report."""
 
 from __future__ import annotations
 
@@ -76,6 +76,9 @@ def deploy(
         with phases.phase("launch", f"{len(planned.launch)} hosts", total=len(planned.launch)):
             failed |= _launch(fleet, fleet.source, planned.launch, on_event)
         context = replace(context, networks=fleet.source.networks)  # a first launch has made them
+    if planned.retire:  # before the services are told to refuse those that leave: their jobs still run
+        with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
+            failed |= retire(fleet, planned.retire, context, on_event)
     hosts = _wanted_hosts(fleet.source.hosts(), wanted)
     built = inventory(fleet.spec, wanted, hosts, context)
     converged = None
@@ -84,9 +87,6 @@ def deploy(
         with phases.phase("converge", f"{len(names)} hosts", total=len(names)):
             converged = _converge(fleet, wanted, hosts, built, names, context, recipe, on_event)
         failed |= {host.host: "; ".join(host.errors) or "failed" for host in converged.hosts if not host.is_ok}
-    if planned.retire:
-        with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
-            failed |= retire(fleet, planned.retire, context, on_event)
     healthy = [host for host in hosts if host.name not in failed]
     with phases.phase("verify", "identity, storage, services, one job on every unit"):
         checks = verify(wanted, healthy, built, fleet.remote, token=token, on_event=on_event)

@@ -1,4 +1,4 @@
-"""Each role's scenario on a real machine: dry run on a bare host, converge, a second run that changes nothing, verify."""
+"""Each role's scenario on a real machine: dry run on a bare host, converge, a second run without change, verify."""
 
 from __future__ import annotations
 

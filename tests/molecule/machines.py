@@ -42,7 +42,7 @@ def main() -> None:
 
 def _tell(event: Event) -> None:
     if event.message:
-        print(f"{event.phase}: {event.host or ''} {event.message}", file=sys.stderr)
+        print(f"{event.phase}: {event.host or ''} {event.message}", file=sys.stderr)  # noqa: T201  what molecule shows
 
 
 if __name__ == "__main__":

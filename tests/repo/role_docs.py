@@ -1,4 +1,4 @@
-"""The variable tables of the roles' READMEs, made from their argument specs: `python tests/repo/role_docs.py --write`."""
+"""The variable tables of the roles' READMEs, made from the argument specs: `python tests/repo/role_docs.py --write`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def render_table(role: Path) -> str:
 
 
 def render_readme(role: Path) -> str:
-    """Return the role's README with its table as the argument spec has it. Raise ValueError when it has no place for one."""
+    """Return the role's README with the table of its spec. Raise ValueError when it has no place for one."""
     text = (role / "README.md").read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

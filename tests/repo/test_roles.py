@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests.repo import role_docs
 
 ROLES = role_docs.roles()

@@ -143,8 +143,12 @@ def wait(seconds):
 """
 
 
+def make_url(variables: dict[str, Any], user: str) -> str:
+    return f"redis://{user}:{variables[f'redis_{user}_password']}@{variables['ansible_host']}:6379/0"
+
+
 def make_app(variables: dict[str, Any], user: str) -> celery.Celery:
-    url = f"redis://{user}:{variables[f'redis_{user}_password']}@{variables['ansible_host']}:6379/0"
+    url = make_url(variables, user)
     app = celery.Celery(user, broker=url, backend=url, set_as_current=False)
     options = {"global_keyprefix": PREFIX}
     app.conf.update(broker_transport_options=options, result_backend_transport_options=options)
@@ -155,10 +159,9 @@ def make_app(variables: dict[str, Any], user: str) -> celery.Celery:
 def running_worker(variables: dict[str, Any], tmp_path: Path) -> Iterator[None]:
     """A Celery worker on this computer, as the user worker."""
     (tmp_path / "scenario_app.py").write_text(APP)
-    password = variables["redis_worker_password"]
-    environment = os.environ | {"URL": f"redis://worker:{password}@{variables['ansible_host']}:6379/0", "PREFIX": PREFIX}
-    argv = [sys.executable, "-m", "celery", "-A", "scenario_app", "worker", "-c", "2", "-P", "threads", "-n", "one@here"]
-    argv += ["--loglevel", "INFO"]
+    environment = os.environ | {"URL": make_url(variables, "worker"), "PREFIX": PREFIX}
+    argv = [sys.executable, "-m", "celery", "-A", "scenario_app", "worker", "--hostname", "one@here"]
+    argv += ["--concurrency", "2", "--pool", "threads", "--loglevel", "INFO"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(argv, cwd=tmp_path, env=environment, stdout=log, stderr=log)
         try:

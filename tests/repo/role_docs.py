@@ -75,12 +75,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the READMEs; without it, only say which differ")
     write = parser.parse_args().write
-    stale = [role for role in roles() if (role / "README.md").read_text() != render_readme(role)]
-    for role in stale:
-        if write:
-            (role / "README.md").write_text(render_readme(role))
-        print(f"{'wrote' if write else 'stale:'} roles/{role.name}/README.md")  # noqa: T201  a program's answer
-    return 0 if write or not stale else 1
+    is_current = True
+    for role in roles():
+        readme = role / "README.md"
+        if not readme.is_file():
+            print(f"missing: roles/{role.name}/README.md")  # noqa: T201  a program's answer
+            is_current = False
+        elif readme.read_text() != (wanted := render_readme(role)):
+            print(f"{'wrote' if write else 'stale'}: roles/{role.name}/README.md")  # noqa: T201  a program's answer
+            if write:
+                readme.write_text(wanted)
+            is_current = is_current and write
+    return 0 if is_current else 1
 
 
 if __name__ == "__main__":

@@ -295,7 +295,9 @@ services:
   redis: {url: 'redis://u@cache/0', password: 'env:WEAK'}
 pools: {worker: {count: 1, concurrency: 1}}
 """)
-        digests.add(fleet.ensure(WEAK="postgres").digest)
+        made = fleet.ensure(WEAK="postgres")
+        assert made.generated == ()
+        digests.add(made.digest)
     assert len(digests) == 2
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.utils import find_app
+from celery.utils.imports import import_from_cwd
 
 from fleetctl.worker import credentials, jobs, memory, settings
 from fleetctl.worker.credentials import ConfigurationError
@@ -29,8 +30,9 @@ def build() -> Celery[Any]:
 
 def find(name: str) -> Celery[Any]:
     """Return the app that `module` or `module:attribute` names; ConfigurationError says why there is none."""
+    module, _, attribute = name.partition(":")
     try:
-        found = find_app(name)
+        found = getattr(import_from_cwd(module), attribute) if attribute else find_app(module)
     except AttributeError as exc:  # Celery would take it for an answer to its own search, and hide it
         raise ConfigurationError(f"FLEET_APP={name}: {exc}") from exc
     if not isinstance(found, Celery):

@@ -234,6 +234,12 @@ STATIC_RULES = {
         "14: pools.worker.count: 5 units, 2 on a host, need 3 hosts; 2 are listed for them",
         "give 1 more of provider.hosts `pool: worker`, or write `count: 4` or less",
     ),
+    "no host for a pool": (
+        "  worker: {count: 2, concurrency: 60}",
+        "  worker: {count: 2, concurrency: 60}\n  light: {count: 1, concurrency: 1}",
+        "15: pools.light.count: 1 units, 1 on a host, need 1 hosts; 0 are listed for them",
+        "give 1 more of provider.hosts `pool: light`",
+    ),
     "a host of a pool that is not there": (
         "name: alpha",
         "pool: light, name: alpha",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.utils.nodenames import worker_direct
+from kombu import pools
 
 from fleetctl.worker import settings
 
@@ -27,7 +28,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[Celery]:
     yield app
     app.backend.result_consumer.stop()
     app.backend.client.close()
-    app.pool.force_close_all()
+    pools.reset()
 
 
 def show(host: Any, unit: str, *names: str) -> dict[str, str]:

@@ -76,7 +76,8 @@ def build_base(paths: Paths, recipe: Recipe) -> None:
         )
         strip_identity(rootfs)
         (rootfs / "etc/machine-id").write_text("", encoding="utf-8")
-        shutil.rmtree(rootfs / "etc/update-motd.d", ignore_errors=True)  # runs at each login
+        for name in recipe.removed:
+            _remove(rootfs / name)
         shutil.rmtree(skeleton)
         write_whole(building / "recipe.json", json.dumps({"sources": recipe.sources, "packages": recipe.packages}))
         building.rename(final)
@@ -86,10 +87,7 @@ def strip_identity(tree: Path) -> None:
     """Remove from a disk, or from one layer of it, what makes it a particular host."""
     for pattern in IDENTITY:
         for path in tree.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _remove(path)
     for directory, _, names in os.walk(tree / "var/log"):
         for name in names:
             (Path(directory) / name).unlink()
@@ -105,6 +103,13 @@ def discard(paths: Paths, directory: Path) -> None:
     if directory.is_dir():
         directory.rename(paths.images / ".removing")
         shutil.rmtree(paths.images / ".removing")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _lay_out(skeleton: Path, recipe: Recipe) -> None:

@@ -67,7 +67,6 @@ MASKED = (
     "systemd-initctl.socket",
     "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service",
-    "systemd-logind.service",
     "systemd-machine-id-commit.service",
     "systemd-modules-load.service",
     "systemd-networkd.service",
@@ -87,6 +86,13 @@ MASKED = (
     "systemd-udevd.service",
     "systemd-update-utmp-runlevel.service",
     "systemd-update-utmp.service",
+)
+
+# Taken out of what the packages bring: what runs at each login, and logind at boot, which is there when somebody asks
+# for it (systemctl reboot does).
+REMOVED = (
+    "etc/update-motd.d",
+    "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
 )
 
 # curve25519 first: Debian 12 prefers sntrup761, which costs the client about 80 ms of CPU for each connection.
@@ -124,6 +130,7 @@ class Recipe:
     suite: str = aptsources.SUITE
     packages: tuple[str, ...] = PACKAGES
     dpkg_options: tuple[str, ...] = DPKG_OPTIONS
+    removed: tuple[str, ...] = REMOVED
 
     @property
     def digest(self) -> str:

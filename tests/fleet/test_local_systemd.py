@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fleet.machines import ignore, new_name, on, requests, ssh_command
 
 from fleetctl.adapters.providers.local import LocalProvider
 from fleetctl.adapters.providers.local.paths import ROOT
 from fleetctl.model import Host
-from tests.fleet.machines import ignore, new_name, on, requests, ssh_command
 
 pytestmark = [pytest.mark.fleet, pytest.mark.drill]
 

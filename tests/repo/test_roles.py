@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,8 @@ def test_a_secret_is_a_plain_string_without_choices(role: Path) -> None:
 
 @per_role
 def test_every_default_has_a_comment_above(role: Path) -> None:
-    lines = (role / "defaults" / "main.yml").read_text().splitlines()
-    bare = []
-    for number, line in enumerate(lines):
-        if not re.match(r"[a-z]\w*:", line):
-            continue
-        above = number - 1
-        # variables in one block of lines share the comment above the block
-        while above >= 0 and re.match(r"[a-z]\w*:", lines[above]):
-            above -= 1
-        if not lines[above].startswith("#"):
-            bare.append(line)
+    lines = ["", *(role / "defaults" / "main.yml").read_text().splitlines()]
+    bare = [line for above, line in pairwise(lines) if re.match(r"[a-z]\w*:", line) and not above.startswith("#")]
     assert bare == []
 
 
@@ -171,6 +163,14 @@ def test_tasks_that_touch_a_secret_show_nothing(role: Path) -> None:
     assert touching, "the role has secrets that no task uses"
     for path, task in touching:
         assert task.get("no_log") is True, f"{path}: {task['name']}"
+
+
+@per_role
+def test_no_secret_goes_by_the_environment_of_a_task(role: Path) -> None:
+    # Ansible writes it in front of the command: into the arguments of ssh here and of sh there
+    secrets = {name for name in role_docs.options(role) if _is_secret(name)}
+    for path, task in tasks_of(role):
+        assert not _mentions(str(task.get("environment", "")), secrets), f"{path}: {task['name']}"
 
 
 @per_role

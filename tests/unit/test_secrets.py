@@ -166,6 +166,7 @@ def test_a_directory_that_others_may_change_is_refused(fleet: Fleet) -> None:
         "a: [hunter2",
         "fleet_secret_postgres_password: 1234",
         "fleet_secret_app: hunter2",
+        "1: hunter2",
         "fleet_secret_app: {A: {B: hunter2}}",
         "fleet_secret_x: !!python/name:hunter2",
     ],
@@ -236,6 +237,18 @@ def test_a_command_that_only_reads_takes_what_the_last_deploy_fetched(fleet: Fle
     assert fleet.ensure(fetch=False).digest == deployed.digest
     with pytest.raises(SpecError):
         fleet.ensure()
+
+
+def test_a_password_of_the_fleets_own_is_never_sent_to_an_external_service(fleet: Fleet) -> None:
+    fleet.ensure()
+    fleet.file.write_text(EXTERNAL)
+    with pytest.raises(SpecError):
+        fleet.ensure(fetch=False)
+
+
+def test_an_empty_file_is_filled(fleet: Fleet) -> None:
+    fleet.write("")
+    assert set(fleet.ensure().generated) == OWN
 
 
 def test_an_external_service_has_the_password_that_is_referred_to(fleet: Fleet) -> None:

@@ -221,7 +221,11 @@ class Pool(Model):
         examples=["24MiB"],
     )
     time_limit: Seconds = Field(
-        default="15m", validate_default=True, description="a job is killed after this long", examples=["15m"]
+        default="15m",
+        validate_default=True,
+        description="a job is killed after this long; threads and solo do not enforce it, and a job that takes more "
+        "than twice as long is delivered again",
+        examples=["15m"],
     )
     soft_time_limit: Seconds | None = Field(
         default=None,

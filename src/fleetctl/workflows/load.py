@@ -45,14 +45,13 @@ def load(
         if event["event"] == "progress":
             message = f"{event['submitted']} submitted, {event['running']} running, {event['failed']} failed"
             on_event(Event("step", PHASE, message, None, event["done"], jobs))
-        elif event["event"] == "result":
+        elif event["event"] in ("result", "error"):
             last.update(event)
 
     result = remote.run(host, AGENT, stdin=json.dumps(request) + "\n", timeout=timeout + 120, on_line=take)
-    if result.code != 0 or not last:
-        raise FleetError(
-            f"the load could not be run from {host.name}: {result.stderr.strip()[-600:]}", hint="fleetctl verify"
-        )
+    if result.code != 0 or "submitted" not in last:
+        reason = last.get("message") or result.stderr.strip()[-600:]
+        raise FleetError(f"the load could not be run from {host.name}: {reason}", hint="fleetctl verify")
     fields = LoadReport.__dataclass_fields__
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in last.items() if key in fields

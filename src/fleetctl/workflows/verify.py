@@ -123,9 +123,13 @@ def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote,
 
 
 def _from_agent(host: Host, outcome: Outcome[CommandResult]) -> list[Check]:
-    if outcome.value is None or outcome.value.code != 0:
-        return [_failure("agent", outcome, f"fleetctl ssh {host.name} 'journalctl -u fleet-worker@* -n 50'")]
-    last = json.loads(outcome.value.stdout.strip().splitlines()[-1])
+    fix = f"fleetctl ssh {host.name} 'journalctl -u fleet-worker@* -n 50'"
+    lines = outcome.value.stdout.strip().splitlines() if outcome.value is not None else []
+    last = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    if last.get("event") == "error":
+        return [Check("agent", False, last["message"], host.name, fix)]
+    if outcome.value is None or outcome.value.code != 0 or "checks" not in last:
+        return [_failure("agent", outcome, fix)]
     return [
         Check(check["name"], check["is_ok"], check["detail"], host.name, check.get("fix")) for check in last["checks"]
     ]

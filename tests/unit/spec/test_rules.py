@@ -16,7 +16,6 @@ NFS = "nfs://server/path"
 STOOD = "then change that password, it stood in a file"
 UNENFORCED = "remove it, or use `celery_pool: prefork`"
 EXTERNAL = "remove it: an external server has settings of its own"
-PREFORK = "14: pools.worker.time_limit: not enforced with `celery_pool: threads`"
 
 LOCAL_RULES = {
     "slots that do not fit the memory": (
@@ -45,7 +44,6 @@ LOCAL_RULES = {
         "13: pools.worker.soft_time_limit: 15m is no warning before the hard limit, 15m",
         "write less than time_limit, or leave it out",
     ),
-    "a limit that threads do not enforce": ("memory: 2GiB", "celery_pool: threads", PREFORK, UNENFORCED),
     "ten thousand workers": (
         "count: 2",
         "count: 10000",
@@ -307,6 +305,7 @@ def test_a_wrong_url_is_refused_and_never_repeated(service: str, url: str, messa
     line = {"nfs": 5, "postgres": 6, "redis": 7}[service]
     form = {"nfs": NFS, "postgres": POSTGRES, "redis": REDIS}[service]
     found = complaints(changed(LOCAL, f"{{host: {service}}}", f"{{url: '{url}'{password}}}"))
+    found = [complaint for complaint in found if "has no effect on local" not in complaint]
     assert [complaint.split(" -> ")[0] for complaint in found] == [f"{line}: services.{service}.url: {message}"]
     assert form in found[0]
     assert "hunter2" not in found[0]
@@ -332,8 +331,14 @@ def test_an_external_server_is_accepted(service: str, url: str) -> None:
 
 
 def test_an_external_export_needs_no_password() -> None:
-    spec = parse(changed(LOCAL, "{host: nfs}", "{url: 'nfs://files/export/a'}"), file="fleet.yml")
-    assert spec.services.nfs.url == "nfs://files/export/a"
+    text = changed(STATIC, "nfs: {host: alpha}", "nfs: {url: 'nfs://files/export/a'}")
+    assert parse(text, file="fleet.yml").services.nfs.url == "nfs://files/export/a"
+
+
+@pytest.mark.parametrize("setting", ["url: 'nfs://files/export/a'", "mounted: true"])
+def test_a_local_fleet_has_no_other_storage_than_its_own(setting: str) -> None:
+    (complaint,) = complaints(changed(LOCAL, "{host: nfs}", f"{{{setting}}}"))
+    assert complaint.startswith(f"5: services.nfs.{setting.split(':')[0]}: has no effect on local")
 
 
 @pytest.mark.parametrize("pool", ["nfs", "postgres", "redis", "workers", "all", "ungrouped"])
@@ -343,7 +348,7 @@ def test_a_pool_may_not_be_called_like_a_group_of_the_inventory(pool: str) -> No
     ]
 
 
-@pytest.mark.parametrize("setting", ["soft_time_limit: 1m", "recycle: {jobs: 3}", "time_limit: 1m"])
+@pytest.mark.parametrize("setting", ["soft_time_limit: 1m", "recycle: {jobs: 3}"])
 @pytest.mark.parametrize("kind", ["threads", "solo"])
 def test_settings_that_only_prefork_enforces_are_refused_elsewhere(kind: str, setting: str) -> None:
     text = changed(LOCAL, "    time_limit: 15m", f"    celery_pool: {kind}\n    {setting}")
@@ -353,8 +358,8 @@ def test_settings_that_only_prefork_enforces_are_refused_elsewhere(kind: str, se
     assert complaints(text) == [f"15: pools.worker.{key}: not enforced with `celery_pool: {kind}` -> {UNENFORCED}"]
 
 
-def test_a_pool_of_threads_may_stop_as_fast_as_it_likes() -> None:
-    text = changed(LOCAL, "    time_limit: 15m\n", "    celery_pool: threads\n    stop_timeout: 5m\n")
+def test_a_pool_of_threads_says_how_long_its_jobs_take() -> None:
+    text = changed(LOCAL, "    time_limit: 15m\n", "    celery_pool: threads\n    time_limit: 4m\n    stop_timeout: 5m\n")
     assert parse(text, file="fleet.yml").pools["worker"].stop_seconds == 300
 
 

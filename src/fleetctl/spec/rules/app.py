@@ -33,8 +33,11 @@ def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
 
 
 def check_environment(names: Mapping[str, str], loc: Loc) -> Iterator[Finding]:
-    """Refuse the variables that fleetctl sets itself."""
-    for name in names:
+    """Refuse the variables that fleetctl sets itself, and values that Ansible would take for templates."""
+    for name, value in names.items():
+        if "{{" in value or "{%" in value:
+            fix = "write it without {{ and {%; a secret may hold them: app.secrets with env:NAME or file:PATH"
+            yield Finding((*loc, name), "Ansible would take it for a template", fix)
         if name in IMPOSED or name.startswith("FLEET_"):
             yield Finding((*loc, name), "set by fleetctl itself", "remove it, or rename the app's variable")
 

@@ -36,6 +36,10 @@ def service_hosts(spec: FleetSpec) -> Mapping[str, str]:
 
 def _check_local(spec: FleetSpec, provider: LocalProvider) -> Iterator[Finding]:
     names = service_hosts(spec)
+    for key in ("url", "mounted"):
+        if getattr(spec.services.nfs, key) and spec.services.nfs.host is None:
+            fix = "write `nfs: {host: nfs}`; local machines share one directory of this computer"
+            yield Finding(("services", "nfs", key), "has no effect on local", fix)
     for service, host in names.items():
         for pool in spec.pools:
             if re.fullmatch(rf"{re.escape(pool)}-[0-9]+", host):

@@ -44,8 +44,7 @@ def _check_memory(pool: Pool, loc: Loc) -> Iterator[Finding]:
 def _check_limits(pool: Pool, loc: Loc) -> Iterator[Finding]:
     limit = pool.time_limit
     reads: tuple[Loc, ...] = ((*loc, "time_limit"), (*loc, "celery_pool"))
-    if pool.celery_pool != "prefork":
-        return  # no limit is enforced there
+    # A threads or solo unit does not enforce time_limit; what is made from it holds all the same.
     if pool.stop_timeout is not None and pool.stop_timeout < limit:
         yield Finding(
             (*loc, "stop_timeout"),
@@ -67,7 +66,7 @@ def _check_limits(pool: Pool, loc: Loc) -> Iterator[Finding]:
 def _check_unenforced(pool: Pool, loc: Loc) -> Iterator[Finding]:
     """Refuse what Celery enforces in prefork pools alone."""
     reads: tuple[Loc, ...] = ((*loc, "celery_pool"),)
-    for key in ("time_limit", "soft_time_limit", "recycle"):
+    for key in ("soft_time_limit", "recycle"):
         if key in pool.model_fields_set and getattr(pool, key) is not None:
             yield Finding(
                 (*loc, key),

@@ -7,9 +7,6 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from fleetctl.adapters.providers.local.paths import read_json, write_whole
 
 _FILE = "machine.json"
@@ -57,6 +54,9 @@ def make_key(path: Path, *, comment: str) -> str:
     """Make an ed25519 key pair unless it is there; return its public half, "ssh-ed25519 AAAA..."."""
     public_path = path.with_name(f"{path.name}.pub")
     if not public_path.exists():
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         key = Ed25519PrivateKey.generate()
         encoding, encryption = serialization.Encoding, serialization.NoEncryption()
         private = key.private_bytes(encoding.PEM, serialization.PrivateFormat.OpenSSH, encryption)

@@ -121,3 +121,5 @@ def _lay_out(skeleton: Path, recipe: Recipe) -> None:
         else:
             path.write_text(content, encoding="utf-8")
             path.chmod(int(kind, 8))
+    for directory, _, _ in os.walk(skeleton):
+        Path(directory).chmod(0o755)  # whatever the umask says: they become the guests' own

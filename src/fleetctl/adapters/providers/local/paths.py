@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetctl.errors import ProviderError
+
 ROOT = Path("/var/lib/fleetctl")
 RUNTIME = Path("/run/fleetctl")  # what goes with a restart of this computer: locks, the list of raised sysctls
 
@@ -66,9 +68,8 @@ def locked(name: str) -> Iterator[int]:
     """
     path = RUNTIME / f"{name}.lock"
     while True:
-        RUNTIME.mkdir(mode=0o755, exist_ok=True)
         with suppress(FileNotFoundError):  # removed between these lines by another holder: begin again
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open(path)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), os.fstat(descriptor)):
@@ -81,6 +82,14 @@ def locked(name: str) -> Iterator[int]:
         os.close(descriptor)
         with suppress(OSError):  # others hold theirs
             RUNTIME.rmdir()
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as exc:
+        raise ProviderError("machines on this computer need root", hint="run it with sudo") from exc
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o644) -> None:

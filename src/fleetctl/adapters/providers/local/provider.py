@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from fleetctl.adapters.providers.local import (
     cgroup,
     computer,
     disk,
-    firewall,
+    ground,
     identity,
     image,
     machine,
@@ -22,7 +21,6 @@ from fleetctl.adapters.providers.local import (
     packages,
     process,
     sealed,
-    sysctl,
 )
 from fleetctl.adapters.providers.local.identity import Identity
 from fleetctl.adapters.providers.local.machine import Machine
@@ -76,8 +74,8 @@ class LocalProvider:
     def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
         base = self.prepare(on_event)
         with self._locked():
-            net = self._take_network(requests)
-            self._make_fleet(net)
+            net = ground.take(self._paths, self._record, requests, subnet=self._subnet)
+            ground.make(self._paths, self._record, net, has_storage=self._storage_path is not None)
             identities = self._identify(requests, net, base)
             self._start([one for one in identities if not process.is_running(self._paths.machine(one.name))], net)
         self._wait_until_up(identities, net, on_event)
@@ -92,7 +90,7 @@ class LocalProvider:
             resources = self._record.read()
             on_event(Event("phase", "destroy", total=len({resource.host for resource in resources} - {None})))
             undo(self._fleet, resources, on_event)
-            self._forget_fleet()
+            ground.remove(self._paths)
             on_event(Event("end", "destroy"))
 
     def prepare(self, on_event: OnEvent) -> str:
@@ -133,7 +131,7 @@ class LocalProvider:
         """Start a stopped host from its disk, and wait until its sshd answers."""
         with self._locked():
             one, net = self._identity(name), self._network()
-            self._make_fleet(net)
+            ground.make(self._paths, self._record, net, has_storage=self._storage_path is not None)
             if not process.is_running(self._paths.machine(name)):
                 self._start([one], net)
         self._wait_until_up([one], net, lambda _: None)
@@ -171,52 +169,6 @@ class LocalProvider:
         if self._known_recipe is None:
             self._known_recipe = read_recipe()
         return self._known_recipe
-
-    def _take_network(self, requests: Sequence[HostRequest]) -> Network:
-        """Return the fleet's network; raise ProviderError, and leave nothing, when these hosts cannot be made."""
-        self._paths.fleet.mkdir(parents=True, exist_ok=True)
-        try:
-            net = network.assign(self._paths, self._subnet)
-            self._check(requests, net)
-        except ProviderError:
-            if not self._record.read():
-                self._forget_fleet()
-            raise
-        return net
-
-    def _check(self, requests: Sequence[HostRequest], net: Network) -> None:
-        known = identity.load_all(self._paths.fleet / "machines")
-        names = known.keys() | {request.name for request in requests}
-        if len(names) > net.capacity:
-            raise ProviderError(
-                f"{len(names)} hosts are too many for this computer: {net.subnet} holds {net.capacity}",
-                hint="lower the count of the pools in fleet.yml",
-            )
-        images = self.images()
-        for request in requests:
-            if request.name not in known and request.image and request.image not in images:
-                raise ProviderError(
-                    f"{request.name}: there is no image {request.image}", hint="deploy again: it bakes what is missing"
-                )
-        if cables.has_link(net.bridge) and Resource("bridge", net.bridge) not in self._record.read():
-            raise ProviderError(
-                f"this computer has a bridge {net.bridge} that is not of this fleet",
-                hint=f"is there a fleet {self._fleet} under another directory? take another name",
-            )
-
-    def _make_fleet(self, net: Network) -> None:
-        """Make what all machines of the fleet share, as far as it is missing."""
-        self._record.add(
-            Resource("sysctls", str(self._paths.fleet)), Resource("bridge", net.bridge), Resource("table", net.table)
-        )
-        sysctl.hold(self._paths.fleet)
-        cables.raise_bridge(net)
-        firewall.raise_table(net)
-        if firewall.forward_is_dropped():
-            self._record.add(Resource("forward", net.bridge))
-            firewall.accept_forwarding(self._fleet, net.bridge)
-        if self._storage_path:
-            self._paths.storage.mkdir(exist_ok=True)
 
     def _identify(self, requests: Sequence[HostRequest], net: Network, base: str) -> list[Identity]:
         """Return the identity of each requested machine: the one that it has, or a new one with a free number."""
@@ -278,17 +230,6 @@ class LocalProvider:
         undo(self._fleet, [resource for resource in self._record.read() if resource.host in names])
         if self._paths.record.exists():
             self._record.forget(names)
-
-    def _forget_fleet(self) -> None:
-        """Remove the fleet's directory, its record last: until then a second destroy finds what it needs."""
-        if not self._paths.fleet.is_dir():
-            return
-        for path in self._paths.fleet.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path != self._paths.record:
-                path.unlink()
-        shutil.rmtree(self._paths.fleet)
 
     def _identity(self, name: str) -> Identity:
         found = identity.load(self._paths.machine(name))

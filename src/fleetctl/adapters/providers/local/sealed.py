@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def keep(paths: Paths, *, image: str, upper: Path, base: str) -> None:
     """Turn the upper directory of a stopped host into an image: there in one step, or not at all."""
     strip_identity(upper)
     sealed = upper.parent / "sealed"
-    sealed.mkdir(exist_ok=True)
+    shutil.rmtree(sealed, ignore_errors=True)  # of a seal that was cut off
+    sealed.mkdir()
     write_whole(sealed / "image.json", json.dumps({"base": base}))
     upper.rename(sealed / "layer")
     paths.baked.mkdir(parents=True, exist_ok=True)

@@ -63,11 +63,17 @@ def test_a_missing_spec_is_named_with_what_to_type(run: CliRunner, command: str)
 
 def test_every_mistake_of_a_spec_is_told_at_once_and_nothing_is_touched(run: CliRunner, tmp_path: Path) -> None:
     Path("fleet.yml").write_text(
-        "name: demo\nprovider: {kind: local}\ncolour: red\npools:\n  worker:\n    count: 10000\n    concurrency: 4\n    queues: []\n"
+        "name: demo\nprovider: {kind: local}\ncolour: red\n"
+        "pools:\n  worker:\n    count: 10000\n    concurrency: 4\n    queues: []\n"
     )
     result = invoke(run, "deploy")
     assert result.exit_code == 2
-    for wanted in ("fleet.yml:3: colour", "fleet.yml:6: pools.worker.count", "fleet.yml:8: pools.worker.queues", "fix: "):
+    for wanted in (
+        "fleet.yml:3: colour",
+        "fleet.yml:6: pools.worker.count",
+        "fleet.yml:8: pools.worker.queues",
+        "fix: ",
+    ):
         assert wanted in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "state").exists()
@@ -75,7 +81,8 @@ def test_every_mistake_of_a_spec_is_told_at_once_and_nothing_is_touched(run: Cli
 
 def test_workers_with_several_pools_is_refused_with_a_hint(run: CliRunner) -> None:
     Path("fleet.yml").write_text(
-        "name: demo\nprovider: {kind: local}\npools:\n  a: {count: 1, concurrency: 1}\n  b: {count: 1, concurrency: 1}\n"
+        "name: demo\nprovider: {kind: local}\n"
+        "pools:\n  a: {count: 1, concurrency: 1}\n  b: {count: 1, concurrency: 1}\n"
     )
     result = invoke(run, "deploy", "--workers", "3")
     assert result.exit_code == 2

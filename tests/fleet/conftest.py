@@ -64,7 +64,7 @@ def unique() -> str:
 
 
 @pytest.fixture(scope="module")
-def destroyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Cli]]:
+def destroyed() -> Iterator[list[Cli]]:
     """Fleets to destroy when the module's tests are over, whatever became of them."""
     made: list[Cli] = []
     yield made

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from tests.fleet.conftest import ROOT, Cli
 
 pytestmark = pytest.mark.fleet
@@ -104,9 +103,9 @@ def test_the_three_ways_in_have_one_result(fleet: Cli, tmp_path: Path) -> None:
     dynamic = fleet.playbook("-i", str(ROOT / "inventory" / "fleet"), "playbooks/site.yml")
     by_hand = fleet.playbook("-i", str(hand_written(fleet, tmp_path)), "playbooks/site.yml")
     for recap in (dynamic, by_hand):
-        assert {host: (row["changed"], row["failed"], row["unreachable"]) for host, row in recap.items()} == {
-            host: (0, 0, 0) for host in before
-        }
+        assert {
+            host: (row["changed"], row["failed"], row["unreachable"]) for host, row in recap.items()
+        } == dict.fromkeys(before, (0, 0, 0))
     assert stamps(fleet) == before
     assert fleet.json("deploy")["converged"] is None
 

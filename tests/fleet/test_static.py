@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.fleet.conftest import Cli
 
 from fleetctl.adapters.openssh import command_line
 from fleetctl.adapters.providers.local import LocalProvider
 from fleetctl.model import Host, HostRequest
-from tests.fleet.conftest import Cli
 
 pytestmark = pytest.mark.fleet
 

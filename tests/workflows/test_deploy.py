@@ -39,8 +39,8 @@ class World:
         self.ansible = FakeAnsible(self.remote)
 
     def fleet(self, asked: FleetSpec) -> Fleet:
-        context = replace(self.context, networks=self.source.networks)
-        return Fleet(asked, self.source, self.remote, self.ansible, lambda: context, lambda _: None)
+        known = replace(self.context, networks=self.source.networks)
+        return Fleet(asked, self.source, self.remote, self.ansible, lambda: known, lambda _: None)
 
     def deploy(self, asked: FleetSpec | None = None, *, force: bool = False) -> DeployReport:
         ticks = count()

@@ -359,7 +359,9 @@ def test_settings_that_only_prefork_enforces_are_refused_elsewhere(kind: str, se
 
 
 def test_a_pool_of_threads_says_how_long_its_jobs_take() -> None:
-    text = changed(LOCAL, "    time_limit: 15m\n", "    celery_pool: threads\n    time_limit: 4m\n    stop_timeout: 5m\n")
+    text = changed(
+        LOCAL, "    time_limit: 15m\n", "    celery_pool: threads\n    time_limit: 4m\n    stop_timeout: 5m\n"
+    )
     assert parse(text, file="fleet.yml").pools["worker"].stop_seconds == 300
 
 

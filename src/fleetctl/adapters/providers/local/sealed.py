@@ -11,7 +11,7 @@ from pathlib import Path
 from fleetctl.adapters.providers.local.image import base_directory, discard, strip_identity
 from fleetctl.adapters.providers.local.paths import Paths, locked, read_json, write_whole
 
-KEPT = 6
+KEPT = 12
 
 
 def keys(paths: Paths) -> frozenset[str]:

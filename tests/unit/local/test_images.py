@@ -40,7 +40,7 @@ def paths(tmp_path: Path) -> Paths:
     paths = Paths(tmp_path, "demo")
     for base in ("base-1", "base-2"):
         write(paths.images / base / "recipe.json", "{}")
-    for number in range(8):
+    for number in range(sealed.KEPT + 2):
         upper = tmp_path / "fleets" / "demo" / str(number) / "upper"
         host_disk(upper)
         sealed.keep(paths, image=f"image-{number}", upper=upper, base="base-1")
@@ -51,7 +51,7 @@ def paths(tmp_path: Path) -> Paths:
 @needs_root
 def test_images_that_are_unused_longest_are_removed_but_for_those_of_machines(paths: Paths) -> None:
     sealed.collect_garbage(paths, images={"image-0"}, bases={"base-2"})
-    assert sealed.keys(paths) == {"image-0", *(f"image-{number}" for number in range(2, 8))}
+    assert sealed.keys(paths) == {"image-0", *(f"image-{number}" for number in range(2, sealed.KEPT + 2))}
     assert {path.name for path in paths.images.iterdir()} == {"base-1", "base-2", "baked"}
 
 

@@ -35,7 +35,7 @@ def _need_dev() -> None:
     if mark.exists() and mark.read_text() == current:
         return
     print("installing the tools of development into .venv", file=sys.stderr)
-    _run("pip", "install", "--quiet", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
+    _run("pip", "install", "-qq", "--disable-pip-version-check", "-c", "constraints.txt", "-e", ".[dev]")
     mark.write_text(current)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.fleet.conftest import ROOT, Cli
+from tests.fleet.conftest import BIN, ROOT, Cli
 
 pytestmark = pytest.mark.fleet
 
@@ -211,5 +213,29 @@ def test_fewer_workers_retire_hosts_and_what_is_left_works(fleet: Cli) -> None:
 def test_destroy_leaves_nothing(fleet: Cli) -> None:
     fleet.run("destroy", "--yes")
     assert fleet.json("status")["hosts"][0]["state"] == "missing"
+    assert traces(fleet) == []
+
+
+def test_an_interrupted_deploy_ends_with_130_and_destroy_removes_what_it_left(fleet: Cli) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "fleetctl"), "deploy"], env=fleet.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("converge:"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "fleetctl destroy" in said
+    fleet.run("destroy", "--yes")
+    assert traces(fleet) == []
+
+
+def traces(fleet: Cli) -> list[str]:
+    """Return what still bears the fleet's name on this computer."""
     name = yaml.safe_load(fleet.spec.read_text())["name"]
-    assert name not in Path("/proc/mounts").read_text()
+    commands = (["ip", "netns", "list"], ["nft", "list", "tables"], ["findmnt", "--list"], ["ps", "axww", "-o", "args"])
+    said = [line for command in commands for line in subprocess.check_output(command, text=True).splitlines()]
+    return [line for line in said if re.search(rf"\b{name}\b", line)]

@@ -44,7 +44,7 @@ def _flags(**options: object) -> list[str]:
     for name, value in options.items():
         if value is True:
             argv.append(f"--{name.replace('_', '-')}")
-        elif value not in (None, False, ""):
+        elif value is not None and value is not False and value != "":
             argv += [f"--{name.replace('_', '-')}", str(value)]
     return argv
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetctl.adapters import assets
-from fleetctl.adapters.state import write_private
+from fleetctl.adapters.privatefile import write_private
 from fleetctl.adapters.wiring import Wired, wire
 from fleetctl.core.inventory import inventory
 from fleetctl.core.layout import layout
@@ -118,7 +118,8 @@ def stock_playbook(wired: Wired) -> None:
     top = assets.root()
     with tempfile.TemporaryDirectory(prefix="fleetctl-stock-") as scratch:
         hosts = Path(scratch) / "inventory.json"
-        write_private(hosts, inventory(wired.spec, layout(wired.spec), wired.provider.hosts(), wired.context()))
+        built = inventory(wired.spec, layout(wired.spec), wired.provider.hosts(), wired.context())
+        write_private(hosts, json.dumps(built))
         config = Path(scratch) / "ansible.cfg"
         config.write_text(f"[defaults]\nroles_path = {top / 'roles'}\n")
         environment = os.environ | {

@@ -17,6 +17,7 @@ class FakeProvider:
     kind: str = "fake"
     networks: tuple[str, ...] = ("10.0.0.0/24",)
     capacity: int = 250
+    broken: set[str] = field(default_factory=set)  # names of machines that do not boot
     recipe: str = "recipe-1"
     sealed: set[str] = field(default_factory=set)
     known: dict[str, Host] = field(default_factory=dict)
@@ -33,9 +34,13 @@ class FakeProvider:
             if request.image is not None and request.image not in self.sealed and request.name not in self.known:
                 raise ProviderError(f"{request.name}: there is no image {request.image}", hint="deploy again")
         for request in requests:
+            if request.name in self.broken:
+                continue
             host = self.known.get(request.name) or self._make(request)
             self.known[request.name] = replace(host, state=HostState.RUNNING)
             on_event(Event("step", "launch", "up", host=request.name, done=1, total=1))
+        if self.broken & {request.name for request in requests}:
+            raise ProviderError("a machine did not boot", hint="deploy again")
         return tuple(self.known[request.name] for request in requests)
 
     def terminate(self, names: Sequence[str]) -> None:

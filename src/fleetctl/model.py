@@ -131,6 +131,7 @@ class ConvergeReport:
     hosts: tuple[HostRecap, ...]
     steps: tuple[StepTime, ...] = ()
     log: Path | None = None
+    unfinished: tuple[str, ...] = ()  # hosts that did not fail, in a run that ended before all of its plays
 
     @property
     def changed(self) -> int:

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
-from fleetctl.core.inventory import Context
-from fleetctl.core.layout import fit
+from fleetctl.core.inventory import Context, inventory
+from fleetctl.core.layout import fit, layout
 from fleetctl.core.plan import Plan
 from fleetctl.errors import ProviderError
 from fleetctl.model import Event, Host
@@ -18,6 +18,7 @@ from fleetctl.workflows import deploy as workflow
 from fleetctl.workflows.deploy import DeployReport
 from fleetctl.workflows.destroy import destroy
 from fleetctl.workflows.status import status
+from fleetctl.workflows.verify import verify
 from tests.fakes import FakeProvider
 from tests.unit.core.conftest import SHARED, STATIC, context, spec  # noqa: F401  # context is a fixture
 from tests.workflows.world import FakeAnsible, FakeRemote
@@ -120,7 +121,35 @@ def test_a_host_that_fails_holds_up_no_other_and_the_next_deploy_mends_it_alone(
     world.ansible.failing = set()
     world.ansible.runs.clear()
     assert world.deploy().is_ok
-    assert world.ansible.runs == [("site.yml", ("worker-2",), ("join",))]
+    assert world.ansible.runs == [("site.yml", ("worker-2",), None)]  # it may be half installed
+
+
+def test_a_run_that_ends_early_goes_on_without_those_that_failed(world: World) -> None:
+    world.ansible.failing = {"redis"}
+    world.ansible.ends_early = True
+    report = world.deploy()
+    assert [run[1] for run in world.ansible.runs[1:]] == [tuple(NAMES), ("nfs", "postgres", "worker-1", "worker-2")]
+    assert report.failed == {"redis": "Join | Something: broke"}
+    assert all(check.is_ok for check in report.checks)
+
+
+def test_a_machine_that_does_not_boot_holds_up_no_other(world: World) -> None:
+    provider = world.source
+    assert isinstance(provider, FakeProvider)
+    provider.broken = {"worker-2"}
+    report = world.deploy()
+    assert list(report.failed) == ["worker-2"]
+    assert world.ansible.runs[-1][1] == tuple(NAMES[:4])
+    assert all(check.is_ok for check in report.checks)
+
+
+def test_a_wanted_host_that_does_not_run_fails_the_verification(world: World) -> None:
+    world.deploy()
+    wanted = layout(spec())
+    hosts = tuple(host for host in world.source.hosts() if host.name != "worker-2")
+    built = inventory(spec(), wanted, hosts, replace(world.context, networks=world.source.networks))
+    checks = verify(wanted, hosts, built, world.remote, token="t", on_event=world.events.append)
+    assert [(check.name, check.host) for check in checks if not check.is_ok] == [("running", "worker-2")]
 
 
 def test_a_machine_that_does_not_answer_is_reported_and_left_out(world: World) -> None:
@@ -160,7 +189,7 @@ def test_force_runs_every_role_on_every_host(world: World) -> None:
     world.deploy()
     world.ansible.runs.clear()
     world.deploy(force=True)
-    assert world.ansible.runs == [("site.yml", tuple(NAMES), ("join",))]
+    assert world.ansible.runs == [("site.yml", tuple(NAMES), None)]
 
 
 def test_the_plan_is_shown_before_anything_is_touched_and_a_refusal_stops(world: World) -> None:
@@ -278,3 +307,13 @@ def test_status_shows_what_is_there_and_where_it_differs_from_the_spec(world: Wo
     value = status(asked, fit(asked, world.source.hosts()), world.source, world.remote)
     assert value.hosts[-1].error == "worker-1: no answer"
     assert value.hosts[-1].units == {"worker-1": "unknown"}
+
+
+def test_static_hosts_that_left_the_spec_and_do_not_answer_are_told(static: World) -> None:
+    asked = spec(provider=STATIC, services=SHARED)
+    static.deploy(asked)
+    fewer = asked.model_copy(update={"pools": {"worker": asked.pools["worker"].model_copy(update={"count": 1})}})
+    static.remote.dead = {"gamma"}
+    report = static.deploy(fewer)
+    assert report.failed == {"gamma": "may still work for the fleet: gamma: no answer"}
+    assert destroy(static.fleet(fewer), static.events.append) == {"gamma": "gamma: no answer"}

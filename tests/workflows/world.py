@@ -96,6 +96,7 @@ class FakeAnsible:
 
     remote: FakeRemote
     failing: set[str] = field(default_factory=set)
+    ends_early: bool = False  # when a host fails, as Ansible does when all hosts of a group do
     runs: list[tuple[str, tuple[str, ...], tuple[str, ...] | None]] = field(default_factory=list)
 
     def converge(
@@ -118,4 +119,9 @@ class FakeAnsible:
             if playbook == "site.yml":
                 self.remote.stamps[name] = inventory["_meta"]["hostvars"][name]["fleet_stamp"]
             recaps.append(HostRecap(name, ok=9, changed=5))
+        if self.ends_early and self.failing.intersection(limit):
+            rest = tuple(recap.host for recap in recaps if recap.is_ok)
+            for name in rest:
+                self.remote.stamps.pop(name, None)
+            return ConvergeReport(tuple(recaps), unfinished=rest)
         return ConvergeReport(tuple(recaps))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetctl.adapters import assets
-from fleetctl.adapters.state import State, write_private
+from fleetctl.adapters.privatefile import write_private
+from fleetctl.adapters.state import State
 from fleetctl.errors import ConvergeError
 from fleetctl.model import ConvergeReport, Event, HostRecap, OnEvent, StepTime
 
@@ -42,7 +43,7 @@ class AnsiblePlaybook:
         log = self._state.directory("logs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(playbook).stem}.log"
         with tempfile.TemporaryDirectory(prefix="fleetctl-", ignore_cleanup_errors=True) as scratch:
             hosts = Path(scratch) / "inventory.json"
-            write_private(hosts, inventory)
+            write_private(hosts, json.dumps(inventory))
             read_end, write_end = os.pipe()
             argv = [_program(), "-i", str(top / "inventory" / "fleet"), str(top / "playbooks" / playbook)]
             argv += ["--limit", ",".join(limit)]
@@ -75,7 +76,7 @@ class AnsiblePlaybook:
                     raise
                 finally:
                     _close_masters(Path(scratch))
-        if code not in {0, *_HOSTS_FAILED}:
+        if code not in {0, *_HOSTS_FAILED} or not story.is_told:
             tail = "\n".join(log.read_text().strip().splitlines()[-15:])
             raise ConvergeError(f"ansible-playbook {playbook} ended with {code}:\n{tail}", hint=f"less {log}")
         return story.report(log)
@@ -91,6 +92,7 @@ class _Story:
         self._errors: dict[str, list[str]] = defaultdict(list)
         self._recaps: dict[str, dict[str, int]] = {}
         self._steps: list[StepTime] = []
+        self._is_whole = False
 
     def take(self, event: dict[str, Any]) -> None:
         match event["event"]:
@@ -105,15 +107,22 @@ class _Story:
                     self._errors[host].append(f"{task}: {event['message']}")
                 total = max(self._total[host], self._done[host])
                 self._on_event(Event("step", self._phase, task, host, self._done[host], total))
+            case "end":
+                self._is_whole = event["is_whole"]
             case "recap":
                 self._recaps[event["host"]] = event
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there was a recap: Ansible ends with the same code when it cannot read a playbook."""
+        return bool(self._recaps)
 
     def report(self, log: Path) -> ConvergeReport:
         hosts = []
         for name in self._hosts:
             recap = self._recaps.get(name)
             if recap is None:
-                hosts.append(HostRecap(name, unreachable=True, errors=("the play ended before its turn",)))
+                hosts.append(HostRecap(name))
                 continue
             hosts.append(
                 HostRecap(
@@ -125,7 +134,8 @@ class _Story:
                     tuple(self._errors[name]),
                 )
             )
-        return ConvergeReport(tuple(hosts), tuple(self._steps), log)
+        unfinished = () if self._is_whole else tuple(host.host for host in hosts if host.is_ok)
+        return ConvergeReport(tuple(hosts), tuple(self._steps), log, unfinished)
 
 
 def _program() -> str:

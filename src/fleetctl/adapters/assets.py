@@ -10,7 +10,8 @@ from pathlib import Path
 import fleetctl
 
 _PACKAGE = Path(fleetctl.__file__).parent
-_IGNORED = {"__pycache__", "molecule", "README.md"}
+_NOT_THE_ROLE = frozenset({"molecule", "README.md"})
+_NOT_SETUP = frozenset({"retire.yml"})
 
 
 def root() -> Path:
@@ -29,20 +30,24 @@ def package() -> Path:
 def role_digests() -> dict[str, str]:
     """Return a digest of each role's files, and under "playbooks" one of the playbooks and group_vars."""
     top = root()
-    digests = {role.name: tree_digest([role]) for role in sorted((top / "roles").iterdir()) if role.is_dir()}
-    digests["playbooks"] = tree_digest([top / "playbooks", top / "inventory" / "group_vars"])
+    digests = {
+        role.name: tree_digest([role], ignored=_NOT_THE_ROLE)
+        for role in sorted((top / "roles").iterdir())
+        if role.is_dir()
+    }
+    digests["playbooks"] = tree_digest([top / "playbooks", top / "inventory" / "group_vars"], ignored=_NOT_SETUP)
     return digests
 
 
-def tree_digest(paths: Iterable[Path]) -> str:
-    """Return a digest of names, contents and executable bits below the paths; documents and tests left out."""
+def tree_digest(paths: Iterable[Path], *, ignored: frozenset[str] = frozenset()) -> str:
+    """Return a digest of names, contents and the executable bit below the paths, without the names in `ignored`."""
     total = hashlib.sha256()
     for path in paths:
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         for file in files:
             relative = file.relative_to(path.parent)
-            if _IGNORED.intersection(relative.parts):
+            if ignored.intersection(relative.parts) or "__pycache__" in relative.parts:
                 continue
-            total.update(f"{relative}\0{file.stat().st_mode & 0o111:o}\0".encode())
+            total.update(f"{relative}\0{bool(file.stat().st_mode & 0o100)}\0".encode())
             total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()[:32]

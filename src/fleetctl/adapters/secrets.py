@@ -72,8 +72,8 @@ def ensure(
 ) -> SecretsFile:
     """Make the secrets file hold what the spec needs, and return where it is.
 
-    With `fetch` False, a reference that cannot be resolved keeps the value of the last deploy; for commands that
-    only read. Raises SpecError with every reference that cannot be resolved, UsageError when the file is not private.
+    With `fetch` False, a reference keeps the value of the last deploy: for commands that only read. Raises SpecError
+    with every reference that cannot be resolved, UsageError when the file is not private.
     The caller holds the fleet's lock when it deploys.
     """
     path = state_dir / FILE
@@ -146,11 +146,11 @@ def _fetch_all(
     failed: list[tuple[str, str, str]] = []
 
     def take(reference: str, key: str, kept: Any, *, one_line: bool) -> str:
+        if isinstance(kept, str) and not fetch:
+            return kept
         try:
             return resolve(reference, environ, one_line=one_line)
         except UnresolvedError as exc:
-            if isinstance(kept, str) and not fetch:
-                return kept
             failed.append((key, exc.message, exc.fix))
             return ""
 
@@ -177,10 +177,10 @@ def _fetch_all(
 
 
 def _usable(value: str, variable: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9._~-]{12,}", value):
+    if re.fullmatch(r"[A-Za-z0-9._~-]{16,}", value):
         return value
     raise UsageError(
-        f"{variable} is not usable as a password: 12 or more letters, digits, dots, dashes, underscores and tildes",
+        f"{variable} is not usable as a password: 16 or more letters, digits, dots, dashes, underscores and tildes",
         hint=f"unset {variable}, and one is generated",
     )
 

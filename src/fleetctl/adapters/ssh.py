@@ -143,8 +143,14 @@ def _each(hosts: Sequence[Host], act: Callable[[Host], Any]) -> tuple[Outcome[An
 
     if not hosts:
         return ()
-    with ThreadPoolExecutor(min(PARALLEL, len(hosts))) as pool:
+    pool = ThreadPoolExecutor(min(PARALLEL, len(hosts)))
+    try:
         return tuple(pool.map(one, hosts))
+    except BaseException:  # Ctrl-C: the connections are closed on the way out, which ends what still runs
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _execute(
@@ -165,7 +171,9 @@ def _execute(
     timer = threading.Timer(timeout, give_up)
     timer.start()
     errors: list[str] = []
-    reader = threading.Thread(target=lambda: errors.append(channel.makefile_stderr("r").read().decode()), daemon=True)
+    reader = threading.Thread(
+        target=lambda: errors.append(channel.makefile_stderr("rb").read().decode(errors="replace")), daemon=True
+    )
     try:
         channel.exec_command(command)
         reader.start()
@@ -173,7 +181,8 @@ def _execute(
             channel.sendall(stdin.encode())
         channel.shutdown_write()
         lines = []
-        for line in channel.makefile("r"):
+        for raw in channel.makefile("rb"):
+            line = raw.decode(errors="replace")
             lines.append(line)
             if on_line is not None:
                 on_line(line.rstrip("\n"))

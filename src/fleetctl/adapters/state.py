@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import getpass
-import json
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fleetctl.adapters.privatefile import write_private
 from fleetctl.errors import LockError
 from fleetctl.model import Host
 
@@ -38,10 +38,10 @@ class State:
 
     def pin(self, hosts: Sequence[Host]) -> None:
         """Write known_hosts anew from the keys that the provider vouches for."""
-        lines = [f"{known_as(host)} {key}\n" for host in hosts for key in host.host_keys]
-        temporary = self.known_hosts.with_suffix(".new")
-        temporary.write_text("".join(lines))
-        temporary.replace(self.known_hosts)
+        text = "".join(f"{known_as(host)} {key}\n" for host in hosts for key in host.host_keys)
+        if self.known_hosts.exists() and self.known_hosts.read_text() == text:
+            return
+        write_private(self.known_hosts, text)
 
     @contextmanager
     def lock(self, what: str) -> Iterator[None]:
@@ -67,10 +67,3 @@ class State:
 def known_as(host: Host) -> str:
     """Return the host's name in known_hosts."""
     return host.address if host.port == 22 else f"[{host.address}]:{host.port}"
-
-
-def write_private(path: Path, value: object) -> None:
-    """Write JSON that only its owner can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(value, file, indent=1)

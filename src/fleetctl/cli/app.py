@@ -101,7 +101,8 @@ def plan(spec_file: Path, workers: int | None, converge: bool, as_json: bool) ->
 
     wired, fleet = _fleet(spec_file, workers)
     with wired.remote, render.story() as on_event:
-        render.plan(workflow.plan(fleet, force=converge, on_event=on_event), as_json=as_json)
+        value = workflow.plan(fleet, force=converge, on_event=on_event)
+    render.plan(value, as_json=as_json)
 
 
 @main.command()
@@ -124,16 +125,18 @@ def deploy(spec_file: Path, workers: int | None, converge: bool, dry_run: bool, 
     from fleetctl.cli import render
     from fleetctl.workflows import deploy as workflow
 
-    wired, fleet = _fleet(spec_file, workers)
+    wired, fleet = _fleet(spec_file, workers, changes=not dry_run)
     if dry_run:
         with wired.remote, render.story() as on_event:
-            render.plan(workflow.plan(fleet, force=converge, on_event=on_event), as_json=as_json)
+            value = workflow.plan(fleet, force=converge, on_event=on_event)
+        render.plan(value, as_json=as_json)
         return
 
     def confirm(planned: Plan) -> None:
         render.plan_note(planned)
         if planned.retire and wired.provider.kind != "local":
-            _confirm(f"retire {', '.join(planned.retire)}?", yes)
+            with render.paused():
+                _confirm(f"retire {', '.join(planned.retire)}?", yes)
 
     with wired.state.lock("deploy"), wired.remote, render.story() as on_event:
         report = workflow.deploy(
@@ -202,7 +205,7 @@ def inventory(spec_file: Path, list_all: bool, host: str | None) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_FILE
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -269,12 +272,12 @@ def load(
     wired, fleet = _deployed(spec_file)
     wanted = layout(fleet.spec)
     queue = queue or next(iter(fleet.spec.pools.values())).queues[0]
-    host = workflow.host_of(queue, wanted, tuple(wired.running().values()))
-    if host is None:
-        raise UsageError(f"no running host serves queue {queue}", hint="fleetctl status")
     slots = sum(unit.concurrency for of in wanted for unit in of.units if queue in unit.queues)
     waves = -(-jobs // slots)
     with wired.remote, render.story() as on_event:
+        host = workflow.host_of(queue, wanted, tuple(wired.running().values()), wired.remote)
+        if host is None:
+            raise UsageError(f"no host that answers serves queue {queue}", hint="fleetctl status")
         report = workflow.load(
             host, queue, wired.remote, jobs=jobs, seconds=seconds, work=work, run=secrets.token_hex(6),
             redis_url=wired.producer_url(), timeout=timeout or waves * seconds * 2 + 180, on_event=on_event,
@@ -284,11 +287,11 @@ def load(
         sys.exit(3)
 
 
-def _fleet(spec_file: Path, workers: int | None) -> tuple[Wired, Fleet]:
+def _fleet(spec_file: Path, workers: int | None, *, changes: bool = False) -> tuple[Wired, Fleet]:
     """Return the fleet as fleet.yml wants it."""
     from fleetctl.adapters.wiring import wire
 
-    wired = wire(spec_file, workers=workers, changes=True)
+    wired = wire(spec_file, workers=workers, changes=changes)
     return wired, wired.fleet(wired.spec)
 
 
@@ -309,4 +312,4 @@ def _confirm(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("this removes something and there is no terminal to ask on", hint="add --yes")
     if not click.confirm(question, err=True):
-        raise KeyboardInterrupt
+        raise UsageError("nothing was changed")

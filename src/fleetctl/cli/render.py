@@ -21,6 +21,8 @@ from fleetctl.model import Check, Event, LoadReport, OnEvent
 from fleetctl.workflows.deploy import DeployReport
 from fleetctl.workflows.status import FleetStatus
 
+WIDTH = 200  # of tables off a terminal
+
 _LIVE: list[Progress] = []
 
 
@@ -35,7 +37,7 @@ def story() -> Iterator[OnEvent]:
         TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, redirect_stdout=False) as progress:
         _LIVE.append(progress)
         try:
             yield _Bars(progress).take
@@ -123,6 +125,16 @@ class _Bars:
         total = next(task.total for task in self._progress.tasks if task.id == task_id) or 1
         self._progress.update(task_id, completed=total, total=total)
         self._progress.stop_task(task_id)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Take the bars away for a question on the terminal."""
+    for progress in _LIVE:
+        progress.stop()
+    yield
+    for progress in _LIVE:
+        progress.start()
 
 
 def plan(value: Plan, *, as_json: bool) -> None:
@@ -283,7 +295,7 @@ def load(report: LoadReport, *, as_json: bool) -> None:
 
 def _console() -> Console:
     """Return a console for answers: lines as long as they are, so that they can be searched and copied."""
-    return Console(soft_wrap=True)
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 
 
 def _verdict(is_ok: bool) -> Text:

@@ -71,11 +71,6 @@ def fit(spec: FleetSpec, hosts: Sequence[Host]) -> FleetSpec:
     return spec.model_copy(update={"pools": pools})
 
 
-def units(wanted: tuple[WantedHost, ...]) -> tuple[Unit, ...]:
-    """Return every unit of the wanted hosts."""
-    return tuple(unit for host in wanted for unit in host.units)
-
-
 def roles_of(groups: tuple[str, ...]) -> tuple[str, ...]:
     """Return the roles of a host in these groups, each once, in order."""
     return tuple(dict.fromkeys(role for group in groups for role in GROUP_ROLES[group]))

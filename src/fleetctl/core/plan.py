@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fleetctl.core.layout import WantedHost
 from fleetctl.model import Host, HostRequest, HostState
 
+NEW = "does not exist"  # the reason for launching a host that was not there
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -20,6 +22,7 @@ class Plan:
     keep: tuple[str, ...] = ()
     retire: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)  # host -> why
+    unknown: Mapping[str, str] = field(default_factory=dict)  # host outside the spec that could not be asked -> why
 
     @property
     def is_empty(self) -> bool:
@@ -33,6 +36,7 @@ class Observed:
     hosts: tuple[Host, ...]
     stamps: Mapping[str, str]
     images: frozenset[str] = frozenset()
+    silent: Mapping[str, str] = field(default_factory=dict)  # host -> why it could not be asked
 
 
 def make(
@@ -55,7 +59,7 @@ def make(
     for host in wanted:
         there = existing.get(host.name)
         if is_elastic and (there is None or there.state is HostState.STOPPED):
-            reasons[host.name] = "does not exist" if there is None else "is stopped"
+            reasons[host.name] = NEW if there is None else "is stopped"
             launch.append(HostRequest(host.name, host.groups, images.get(host.groups), storage))
             converge.append(host.name)
         elif force:
@@ -79,4 +83,5 @@ def make(
         for groups, key in needed.items()
         if key not in observed.images
     ]
-    return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), reasons)
+    unknown = {name: observed.silent[name] for name in strangers if name not in retire and name in observed.silent}
+    return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), reasons, unknown)

@@ -53,6 +53,10 @@ def parse(text: str, *, file: str, workers: int | None = None) -> FleetSpec:
     for finding in judged(check(spec, directory), broken) if spec else ():
         (overridden if finding.loc == target else findings).append(finding)
 
+    if target and spec and workers and spec.pools[str(target[1])].per_host > 1:
+        # The hosts alone tell later commands how many units there are, and a host that is not full does not.
+        overridden.append(Finding(target, "not with per_host above 1", "change count in fleet.yml", ()))
+
     several = _refuse_workers(document.data) if workers is not None and target is None else None
     if several and (findings or document.problems):
         message = several.message.removeprefix("--workers ")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fleetctl.core.inventory import Context, Inventory, image_key, inventory
 from fleetctl.core.layout import WantedHost, layout
-from fleetctl.core.plan import Observed, Plan, make
+from fleetctl.core.plan import NEW, Observed, Plan, make
 from fleetctl.errors import ProviderError
-from fleetctl.model import Check, ConvergeReport, Event, Host, HostRequest, HostState, OnEvent, PhaseTime
+from fleetctl.model import (
+    Check,
+    ConvergeReport,
+    Event,
+    Host,
+    HostRecap,
+    HostRequest,
+    HostState,
+    OnEvent,
+    PhaseTime,
+    StepTime,
+)
 from fleetctl.ports import Baker, Elastic, Fleet
 from fleetctl.workflows.observe import observe, stamps
 from fleetctl.workflows.phases import Phases
@@ -71,7 +83,7 @@ def deploy(
     if planned.bake and isinstance(fleet.source, Baker):
         with phases.phase("bake", f"{len(planned.bake)} images, once", total=len(planned.bake)):
             _bake(fleet, fleet.source, planned.bake, context, on_event)
-    failed: dict[str, str] = {}
+    failed = {name: f"may still work for the fleet: {error}" for name, error in planned.unknown.items()}
     if planned.launch and isinstance(fleet.source, Elastic):
         with phases.phase("launch", f"{len(planned.launch)} hosts", total=len(planned.launch)):
             failed |= _launch(fleet, fleet.source, planned.launch, on_event)
@@ -85,11 +97,14 @@ def deploy(
     names = _to_converge(fleet, planned, hosts, built, failed)
     if names:
         with phases.phase("converge", f"{len(names)} hosts", total=len(names)):
-            converged = _converge(fleet, wanted, hosts, built, names, context, recipe, on_event)
+            new = [request for request in planned.launch if planned.reasons[request.name] == NEW and not force]
+            fresh = {request.name: request.image for request in new}
+            converged = _converge(fleet, hosts, built, names, fresh, on_event)
         failed |= {host.host: "; ".join(host.errors) or "failed" for host in converged.hosts if not host.is_ok}
+    told = [host for host in wanted if host.name not in failed]
     healthy = [host for host in hosts if host.name not in failed]
     with phases.phase("verify", "identity, storage, services, one job on every unit"):
-        checks = verify(wanted, healthy, built, fleet.remote, token=token, on_event=on_event)
+        checks = verify(told, healthy, built, fleet.remote, token=token, on_event=on_event)
     return DeployReport(planned, hosts, wanted, converged, checks, tuple(phases.times), failed)
 
 
@@ -143,10 +158,19 @@ def _bake(fleet: Fleet, source: Baker, requests: tuple[HostRequest, ...], contex
 
 
 def _launch(fleet: Fleet, source: Elastic, requests: tuple[HostRequest, ...], on_event: OnEvent) -> dict[str, str]:
-    hosts = source.launch(requests, on_event)
+    failed: dict[str, str] = {}
+    try:
+        source.launch(requests, on_event)
+    except ProviderError as error:
+        running = {host.name for host in source.hosts() if host.state is HostState.RUNNING}
+        failed = {request.name: error.message for request in requests if request.name not in running}
+        if not failed or len(failed) == len(requests):
+            raise
     fleet.pin(source.hosts())
+    names = {request.name for request in requests} - failed.keys()
+    hosts = [host for host in source.hosts() if host.name in names]
     outcomes = fleet.remote.wait_until_up(hosts, timeout=BOOT_SECONDS)
-    return {outcome.host: outcome.error for outcome in outcomes if outcome.error is not None}
+    return failed | {outcome.host: outcome.error for outcome in outcomes if outcome.error is not None}
 
 
 def _to_converge(
@@ -156,29 +180,41 @@ def _to_converge(
     names = set(planned.converge)
     if planned.launch:
         kept = [host for host in hosts if host.name in planned.keep]
-        carried = stamps(kept, fleet.remote)
+        carried, _ = stamps(kept, fleet.remote)
         names |= {h.name for h in kept if carried.get(h.name) != built["_meta"]["hostvars"][h.name]["fleet_stamp"]}
     return [host.name for host in hosts if host.name in names and host.name not in failed]
 
 
 def _converge(
     fleet: Fleet,
-    wanted: Sequence[WantedHost],
     hosts: Sequence[Host],
     built: Inventory,
     names: list[str],
-    context: Context,
-    recipe: str | None,
+    fresh: Mapping[str, str | None],
     on_event: OnEvent,
 ) -> ConvergeReport:
-    """Run the roles: the join phase alone where every host was started from its baked image."""
-    groups = {host.name: host.groups for host in wanted}
-    is_baked = recipe is not None and all(
-        host.image == image_key(recipe, groups[host.name], built, context) for host in hosts if host.name in names
-    )
+    """Run the roles: the join phase alone where this deploy made every host from its baked image (`fresh`).
+
+    What a host was launched from says nothing of what was installed on it since, so an older one gets both phases.
+    Ansible ends a run when all hosts of one group fail: the hosts of the other groups then have another run.
+    """
+    images = {host.name: host.image for host in hosts}
+    is_baked = all(fresh.get(name) is not None and images[name] == fresh[name] for name in names)
     on_event(Event("note", "converge", "join phase only, from baked images" if is_baked else "install and join phases"))
     tags = ["join"] if is_baked else None
-    return fleet.converger.converge("site.yml", built, phase="converge", limit=names, tags=tags, on_event=on_event)
+    rest = names
+    recaps: dict[str, HostRecap] = {}
+    steps: list[StepTime] = []
+    log: Path | None = None
+    while rest:
+        report = fleet.converger.converge(
+            "site.yml", built, phase="converge", limit=rest, tags=tags, on_event=on_event
+        )  # fmt: skip
+        recaps |= {host.host: host for host in report.hosts}
+        steps += report.steps
+        log = report.log
+        rest = list(report.unfinished) if len(report.unfinished) < len(rest) else []
+    return ConvergeReport(tuple(recaps[name] for name in names), tuple(steps), log)
 
 
 def _wanted_hosts(hosts: Sequence[Host], wanted: Sequence[WantedHost]) -> tuple[Host, ...]:

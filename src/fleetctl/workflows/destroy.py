@@ -16,5 +16,5 @@ def destroy(fleet: Fleet, on_event: OnEvent) -> dict[str, str]:
     if isinstance(fleet.source, Elastic):
         fleet.source.destroy(on_event)
         return {}
-    carrying = stamps(fleet.source.hosts(), fleet.remote)
-    return retire(fleet, tuple(carrying), fleet.context(), on_event)
+    carrying, silent = stamps(fleet.source.hosts(), fleet.remote)
+    return silent | retire(fleet, tuple(carrying), fleet.context(), on_event)

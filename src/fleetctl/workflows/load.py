@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from fleetctl.core.layout import WantedHost
@@ -59,7 +60,9 @@ def load(
     return LoadReport(**values)
 
 
-def host_of(queue: str, wanted: tuple[WantedHost, ...], hosts: tuple[Host, ...]) -> Host | None:
-    """Return a running host that serves the queue, from which a load can be submitted."""
+def host_of(queue: str, wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote) -> Host | None:
+    """Return a host that serves the queue and answers, from which a load can be submitted."""
     serving = {host.name for host in wanted for unit in host.units if queue in unit.queues}
-    return next((host for host in hosts if host.name in serving and host.state == "running"), None)
+    outcomes = remote.fan_out([host for host in hosts if host.name in serving], ["true"], timeout=15)
+    answering = {outcome.host for outcome in outcomes if outcome.is_ok}
+    return next((host for host in hosts if host.name in answering), None)

@@ -42,7 +42,12 @@ def verify(
     host); a file written through the shared storage on one is read on the others; Postgres and Redis accept the
     fleet's credentials and refuse wrong and missing ones; one job ran on every unit.
     """
-    checks: list[Check] = []
+    present = {host.name for host in hosts}
+    checks = [
+        Check("running", False, "the provider has no running host of this name", host.name, "fleetctl deploy")
+        for host in wanted
+        if host.name not in present
+    ]
     checks += _identity(hosts, inventory, remote)
     on_event(Event("note", PHASE, f"{sum(c.is_ok for c in checks)} of {len(checks)} identity checks passed"))
     storage = [host for host in hosts if _uses_storage(host.name, wanted)]
@@ -69,8 +74,9 @@ def _identity(hosts: Sequence[Host], inventory: Inventory, remote: Remote) -> li
             detail = f"is the same machine as {seen[machine]} (machine id {machine})"
             checks.append(_bad("identity", host, detail, "give each host an address of its own"))
         elif stamp != hostvars["fleet_stamp"]:
-            detail = "Ansible's stamp is not on it" if stamp == "none" else "carries the stamp of another setup"
-            checks.append(_bad("identity", host, detail, "fleetctl deploy --converge"))
+            detail = "was set up from other roles, settings, app or secrets than fleet.yml says now"
+            detail = "Ansible's stamp is not on it" if stamp == "none" else detail
+            checks.append(_bad("identity", host, detail, "fleetctl deploy"))
         else:
             checks.append(Check("identity", True, f"machine id {machine}", host.name))
         seen.setdefault(machine, host.name)
@@ -82,15 +88,20 @@ def _storage(hosts: Sequence[Host], inventory: Inventory, remote: Remote, token:
         return []
     storage = inventory["all"]["vars"]["fleet_storage"]
     kind = STORAGE_KINDS[storage["kind"]]
-    writer, *readers = hosts
     run = ["timeout", "-s", "KILL", "10", "runuser", "-u", USER, "--"]
     name = f"verify-{token}"
     argv = [*run, "sh", "-c", _WRITE, "sh", storage["path"], name]
-    (written,) = remote.fan_out([writer], argv, stdin={writer.name: token}, timeout=STORAGE_SECONDS)
-    fix = f"fleetctl ssh {writer.name} 'findmnt {storage['path']}; ls -ld {storage['path']}'"
-    if written.value is None or written.value.code != 0:
-        return [_failure("storage", written, fix)]
-    checks = [Check("storage", True, f"wrote a file ({kind})", writer.name)]
+    failed = []
+    for writer in hosts:  # the first that can
+        (written,) = remote.fan_out([writer], argv, stdin={writer.name: token}, timeout=STORAGE_SECONDS)
+        if written.value is not None and written.value.code == 0:
+            break
+        fix = f"fleetctl ssh {writer.name} 'findmnt {storage['path']}; ls -ld {storage['path']}'"
+        failed.append(_failure("storage", written, fix))
+    else:
+        return failed
+    readers = hosts[hosts.index(writer) + 1 :]
+    checks = [*failed, Check("storage", True, f"wrote a file ({kind})", writer.name)]
     path = f"{storage['path']}/.fleetctl/{name}"
     read = remote.fan_out(readers, [*run, "cat", path], timeout=STORAGE_SECONDS)
     for host, outcome in zip(readers, read, strict=True):
@@ -116,7 +127,7 @@ def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote,
 
     def tell(name: str) -> None:
         done.append(name)
-        on_event(Event("step", PHASE, "services and jobs", name, len(done), len(workers)))
+        on_event(Event("step", PHASE, f"services and jobs, last {name}", None, len(done), len(workers)))
 
     outcomes = remote.fan_out(workers, AGENT, stdin=requests, timeout=AGENT_SECONDS, on_done=tell)
     return [check for host, outcome in zip(workers, outcomes, strict=True) for check in _from_agent(host, outcome)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.layout import fit, layout, roles_of, units
-from fleetctl.model import Host
+from fleetctl.core.layout import WantedHost, fit, layout, roles_of
+from fleetctl.model import Host, Unit
 from fleetctl.spec.models import FleetSpec
 from tests.unit.core.conftest import SHARED, STATIC, spec
 
@@ -42,6 +42,10 @@ from tests.unit.core.conftest import SHARED, STATIC, spec
 )
 def test_hosts_carry_the_groups_that_the_spec_gives_them(asked: FleetSpec, expected: dict[str, str]) -> None:
     assert {host.name: " ".join(host.groups) for host in layout(asked)} == expected
+
+
+def units(wanted: tuple[WantedHost, ...]) -> list[Unit]:
+    return [unit for host in wanted for unit in host.units]
 
 
 def test_units_fill_one_host_after_the_other_and_are_numbered_through_the_pool() -> None:

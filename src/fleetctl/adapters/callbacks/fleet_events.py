@@ -36,6 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
         self._task = ""
         self._began = 0.0
         self._playbook: Any = None
+        self._plays = self._started = 0
 
     def _tell(self, **event: Any) -> None:
         self._out.write(json.dumps(event) + "\n")
@@ -45,6 +46,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Tell, once, how many tasks each host has before it in all plays."""
+        self._started += 1
         if self._playbook is None:
             return
         only, skip = context.CLIARGS.get("tags", ()), context.CLIARGS.get("skip_tags", ())
@@ -55,6 +57,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
             count = sum(bool(task.evaluate_tags(only, skip, all_vars={})) for task in tasks)
             for host in inventory.get_hosts(each.hosts):
                 totals[host.name] += count
+        self._plays = len(self._playbook.get_plays())
         self._playbook = None
         self._tell(event="totals", hosts=totals)
 
@@ -78,6 +81,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._close()
+        self._tell(event="end", is_whole=self._started >= self._plays)
         for host in sorted(stats.processed):
             self._tell(event="recap", host=host, **stats.summarize(host))
 

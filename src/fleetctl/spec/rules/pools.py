@@ -45,7 +45,7 @@ def _check_limits(pool: Pool, loc: Loc) -> Iterator[Finding]:
     limit = pool.time_limit
     reads: tuple[Loc, ...] = ((*loc, "time_limit"), (*loc, "celery_pool"))
     # A threads or solo unit does not enforce time_limit; what is made from it holds all the same.
-    if pool.stop_timeout is not None and pool.stop_timeout < limit:
+    if pool.stop_timeout is not None and pool.stop_timeout <= limit:
         yield Finding(
             (*loc, "stop_timeout"),
             f"{show_duration(pool.stop_timeout)} is shorter than a job may run, {show_duration(limit)}: "

@@ -52,7 +52,30 @@ def main() -> None:
                 figures["load"] = measure_load(spec, options.workers * options.concurrency)
         finally:
             fleetctl("destroy", "--yes", spec=spec)
+    figures["bars"] = bars(figures)
     print(json.dumps(figures, indent=2))
+
+
+def bars(figures: dict[str, Any]) -> dict[str, bool]:
+    """Return which of the project's bars these figures meet; they are for 10 x 60 on 2 idle cores."""
+    met: dict[str, bool] = {}
+    if "deploy" in figures:
+        ratios = figures["deploy"]["ratios"]
+        met["deploy cold at least 3 times faster than stock"] = ratios["stock_cold / deploy_cold"] >= 3
+        met["deploy again at least 10 times faster than stock"] = ratios["stock_again / deploy_again"] >= 10
+        met["deploy --converge changes nothing"] = figures["deploy"]["converge_changed"] == 0
+    if "load" in figures:
+        load, slots = figures["load"], figures["workers"] * figures["concurrency"]
+        reports = {name: load[name] for name in ("first", "io", "waves")}
+        for name, report in reports.items():
+            clean = not (report["lost"] or report["duplicates"] or report["failed"] or report["problems"])
+            met[f"{name}: every job once"] = clean and report["done"] == report["submitted"]
+        met["first: every slot at once, each its own process"] = (
+            load["first"]["peak_concurrency"] == load["first"]["distinct_processes"] == slots
+        )
+        met["first: makespan at most 26 s"] = load["first"]["makespan_seconds"] <= 26
+        met["idle: at most 4.5 GiB"] = load["idle_pss_gib"] <= 4.5
+    return met
 
 
 def measure_deploy(spec: Path) -> dict[str, Any]:
@@ -133,12 +156,13 @@ def stock_playbook(wired: Wired) -> None:
 
 
 def celery_pss_gib() -> float:
-    """Return the proportional set size of every Celery process on this computer, GiB, 20 s after the last deploy."""
+    """Return the proportional set size of the fleet's Celery processes, GiB, 20 s after its deploy."""
     time.sleep(20)
     total, count = 0, 0
     for process in Path("/proc").iterdir():
         try:
-            if b"fleetctl.worker" in (process / "cmdline").read_bytes():
+            is_ours = f"fleetctl-{NAME}" in (process / "cgroup").read_text()
+            if is_ours and b"fleetctl.worker" in (process / "cmdline").read_bytes():
                 lines = (process / "smaps_rollup").read_text().splitlines()
                 total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
                 count += 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from fleetctl.adapters.providers.local import sysctl
 from fleetctl.adapters.providers.local.network import Network, load
 from fleetctl.adapters.providers.local.paths import ROOT, RUNTIME, Paths
+from fleetctl.adapters.providers.local.record import Record
 from fleetctl.model import Event, Host, HostRequest
 
 PROPAGATE = "/run/systemd/nspawn/propagate"
@@ -33,7 +34,7 @@ def requests(*names: str, storage: bool = False) -> list[HostRequest]:
     return [HostRequest(name, ("workers",), storage=storage) for name in names]
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not within the time limit"
@@ -51,12 +52,12 @@ def ssh_command(host: Host, *, key: str | None = None) -> Iterator[list[str]]:
         yield [*words, *(f"-o{name}={value}" for name, value in options.items()), f"{host.user}@{host.address}"]
 
 
-def ssh(host: Host, command: str, *, key: str | None = None, limit: float = 30) -> subprocess.CompletedProcess[str]:
+def ssh(host: Host, command: str, *, key: str | None = None, limit: float = 120) -> subprocess.CompletedProcess[str]:
     with ssh_command(host, key=key) as words:
         return subprocess.run([*words, command], capture_output=True, text=True, timeout=limit, check=False)
 
 
-def on(host: Host, command: str, *, limit: float = 30) -> str:
+def on(host: Host, command: str, *, limit: float = 120) -> str:
     done = ssh(host, command, limit=limit)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
@@ -66,6 +67,15 @@ def connects(host: Host, address: str, port: int) -> bool:
     """Tell whether a connection from inside the host is taken."""
     script = f"import socket; socket.create_connection(({address!r}, {port}), timeout=2)"
     return ssh(host, f'python3 -c "{script}"').returncode == 0
+
+
+def is_frozen(fleet: str, host: str) -> bool:
+    """Tell what the kernel says of a machine's control groups."""
+    record = Record(Paths(ROOT, fleet).record).read()
+    groups = [Path(one.name) for one in record if one.kind == "cgroup" and one.host == host]
+    states = [path.read_text() for group in groups for path in group.glob("freezer.state")]
+    events = [path.read_text() for group in groups for path in group.glob("cgroup.events")]
+    return "FROZEN\n" in states or any("frozen 1\n" in event for event in events)
 
 
 @dataclass(frozen=True)

@@ -58,16 +58,31 @@ def test_destroy_leaves_nothing() -> None:
     after = Traces.of(name)
     assert after.is_clean
     assert not after.directories
-    assert after.settings in ((), before.settings) or not before.settings
+    if before.settings and after.settings:  # no other fleet had a hand in them
+        assert after.settings == before.settings
 
 
-@pytest.mark.parametrize("recorded", [1, 3, 5, 6, 58])
-def test_a_launch_killed_at_any_point_leaves_nothing_after_destroy(recorded: int) -> None:
+def recorded(kind: str, *, count: int = 1) -> Callable[[str], bool]:
+    """Return the question whether a fleet's record names so many resources of a kind."""
+    return lambda name: [one.kind for one in Record(Paths(ROOT, name).record).read()].count(kind) >= count
+
+
+@pytest.mark.parametrize(
+    "is_time",
+    [
+        pytest.param(recorded("sysctls"), id="first record"),
+        pytest.param(recorded("table"), id="network", marks=pytest.mark.drill),
+        pytest.param(recorded("directory"), id="first host", marks=pytest.mark.drill),
+        pytest.param(recorded("directory", count=3), id="last host", marks=pytest.mark.drill),
+        pytest.param(recorded("machine"), id="first machine"),
+    ],
+)
+def test_a_launch_killed_at_any_point_leaves_nothing_after_destroy(is_time: Callable[[str], bool]) -> None:
     name = new_name()
     provider = LocalProvider(name)
     provider.prepare(ignore)
     try:
-        _launch_and_kill(name, lambda: len(Record(Paths(ROOT, name).record).read()) >= recorded)
+        _launch_and_kill(name, lambda: is_time(name))
         provider.destroy(ignore)
         after = Traces.of(name)
         assert after.is_clean
@@ -102,6 +117,7 @@ def _launch_and_kill(name: str, is_time: Callable[[], bool]) -> None:
     while not is_time():
         assert child.poll() is None, "it ended before it was time"
         assert time.monotonic() < deadline
+        time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
 
@@ -179,7 +195,7 @@ def test_an_interrupted_launch_does_not_wait_for_its_machines() -> None:
         began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             provider.launch(requests("alpha", "beta"), interrupt)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 90
     finally:
         provider.destroy(ignore)
     assert Traces.of(name).is_clean

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +73,7 @@ def test_a_deploy_makes_every_host_and_proves_it(deployed: Any) -> None:
 
 @pytest.mark.usefixtures("deployed")
 def test_the_first_load_fills_every_slot_and_loses_nothing(fleet: Cli) -> None:
-    report = fleet.json("load", "--jobs", str(WORKERS * SLOTS), "--seconds", "5")
+    report = fleet.json("load", "--jobs", str(WORKERS * SLOTS), "--seconds", "10")
     assert (report["submitted"], report["done"], report["lost"], report["failed"], report["duplicates"]) == (
         24,
         24,
@@ -100,7 +104,10 @@ def test_a_second_deploy_finds_everything_in_place(fleet: Cli) -> None:
 @pytest.mark.usefixtures("deployed")
 def test_the_three_ways_in_have_one_result(fleet: Cli, tmp_path: Path) -> None:
     before = stamps(fleet)
-    report = fleet.json("deploy", "--converge")
+    with arguments_seen() as seen:
+        report = fleet.json("deploy", "--converge")
+    assert any("ansible-playbook" in line for line in seen)
+    assert [value for value in secret_values(fleet) if any(value in line for line in seen)] == []
     assert {host["host"]: host["changed"] for host in report["converged"]["hosts"]} == dict.fromkeys(before, 0)
     dynamic = fleet.playbook("-i", str(ROOT / "inventory" / "fleet"), "playbooks/site.yml")
     by_hand = fleet.playbook("-i", str(hand_written(fleet, tmp_path)), "playbooks/site.yml")
@@ -110,6 +117,36 @@ def test_the_three_ways_in_have_one_result(fleet: Cli, tmp_path: Path) -> None:
         } == dict.fromkeys(before, (0, 0, 0))
     assert stamps(fleet) == before
     assert fleet.json("deploy")["converged"] is None
+
+
+@contextmanager
+def arguments_seen() -> Iterator[set[str]]:
+    """Collect the command lines of every process on this computer, which holds the fleet's hosts too."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(0.2):
+            seen.update(subprocess.check_output(["ps", "axww", "-o", "args"], text=True, errors="replace").splitlines())
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def secrets_file(fleet: Cli) -> Path:
+    return fleet.home / str(yaml.safe_load(fleet.spec.read_text())["name"]) / "secrets.yml"
+
+
+def secret_values(fleet: Cli) -> list[str]:
+    """Return the values that nobody may see: the fleet's five passwords and the app's key."""
+    values = re.findall(r"^fleet_secret_\w+password: (.+)$", secrets_file(fleet).read_text(), re.MULTILINE)
+    assert len(values) == 5
+    return [*values, "canary-of-the-model-key"]
 
 
 def hand_written(fleet: Cli, directory: Path) -> Path:
@@ -135,28 +172,27 @@ def hand_written(fleet: Cli, directory: Path) -> Path:
 
 @pytest.mark.usefixtures("deployed")
 def test_secrets_are_where_they_belong_and_nowhere_else(fleet: Cli) -> None:
-    name = yaml.safe_load(fleet.spec.read_text())["name"]
-    file = fleet.home / name / "secrets.yml"
+    file = secrets_file(fleet)
     assert file.stat().st_mode & 0o777 == 0o600
-    values = re.findall(r"^fleet_secret_\w+password: (.+)$", file.read_text(), re.MULTILINE)
-    values += ["canary-of-the-model-key"]
-    assert len(values) == 6
     said = fleet.run("inventory", "--list").stdout + fleet.run("status").stdout + fleet.run("plan").stdout
-    said += "".join(log.read_text() for log in (fleet.home / name / "logs").iterdir())
+    said += "".join(log.read_text() for log in (file.parent / "logs").iterdir())
     said += fleet.on("worker-1", "systemctl show 'fleet-worker@*'; ps axeww; journalctl -u 'fleet-worker@*' --no-pager")
-    assert [value for value in values if value in said] == []
+    assert [value for value in secret_values(fleet) if value in said] == []
 
 
 @pytest.mark.usefixtures("deployed")
 def test_the_app_runs_unchanged_and_finds_its_environment(fleet: Cli) -> None:
+    code = """
+import json, fleetctl.worker, plain.app
+app = fleetctl.worker.configure(plain.app.app)
+names = ["GREETING", "JOBS_DIR", "UPLOADS_DIR", "DATABASE_URL", "REDIS_URL", "MODEL_KEY"]
+print(json.dumps({name: app.send_task("plain.value", args=[name]).get(timeout=60) for name in names}))
+"""
     answer = fleet.on(
         "worker-1",
-        'cd / && echo \'{"command": "call"}\' >/dev/null; '
-        "set -a; . /etc/fleet/environment; set +a; CREDENTIALS_DIRECTORY=/run/probe; mkdir -p $CREDENTIALS_DIRECTORY; "
-        "cp /etc/fleet/credentials.json $CREDENTIALS_DIRECTORY/fleet.json; export CREDENTIALS_DIRECTORY; "
-        "/opt/fleet/venv/bin/python -c 'import fleetctl.worker, plain.app as a; fleetctl.worker.configure(a.app); "
-        'import json; print(json.dumps(a.app.send_task("plain.environment").get(timeout=60)))\'; '
-        "rm -r $CREDENTIALS_DIRECTORY",
+        "cd / && set -a && . /etc/fleet/environment && CREDENTIALS_DIRECTORY=/run/probe && set +a && "
+        "trap 'rm -r /run/probe' EXIT && install -D -m 600 /etc/fleet/credentials.json /run/probe/fleet.json && "
+        f"/opt/fleet/venv/bin/python -c {shlex.quote(code)}",
     )
     found = json.loads(answer)
     assert found["GREETING"] == "good evening"

@@ -1,11 +1,12 @@
 """Machines for molecule: `machines.py up|down ROLE DIRECTORY`.
 
-Boots one machine of the local provider for a role, in a fleet of its own, and writes the inventory with its pinned host
-key below molecule's directory; `down` removes all of it.
+Boots one machine of the local provider for a role, in a fleet of its own and of this checkout's, and writes the inventory
+with its pinned host key below molecule's directory; `down` removes all of it, and so does `up` with what is left from before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,13 +14,15 @@ from pathlib import Path
 from fleetctl.adapters.providers.local import LocalProvider
 from fleetctl.model import Event, HostRequest
 
+CHECKOUT = hashlib.sha256(str(Path(__file__).resolve().parent).encode()).hexdigest()[:6]
+
 
 def main() -> None:
     verb, role, directory = sys.argv[1:]
     name = role.replace("_", "-")
-    provider = LocalProvider(f"m-{name}")
+    provider = LocalProvider(f"m-{CHECKOUT}-{name}")
+    provider.destroy(_tell)
     if verb == "down":
-        provider.destroy(_tell)
         return
     (host,) = provider.launch([HostRequest(name, (role,))], _tell)
     known_hosts = Path(directory) / "known_hosts"

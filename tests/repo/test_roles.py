@@ -217,6 +217,15 @@ def test_group_vars_give_roles_only_variables_that_they_have() -> None:
     assert given <= known
 
 
+def test_what_retire_looks_for_is_in_what_the_roles_write() -> None:
+    (play,) = load(role_docs.ROLES.parent / "playbooks" / "retire.yml")
+    finds = [task["ansible.builtin.find"] for task in play["tasks"] if "ansible.builtin.find" in task]
+    wanted = [find["contains"] for find in finds if "contains" in find]
+    written = [line for role in ROLES for file in role.glob("templates/*") for line in file.read_text().splitlines()]
+    assert wanted
+    assert [one for one in wanted if not any(re.match(one, line) for line in written)] == []
+
+
 def _is_secret(name: str) -> bool:
     return re.search(r"password|secret|credential|token", name) is not None
 

@@ -291,7 +291,7 @@ def test_an_encrypted_file_must_be_private_too(fleet: Fleet) -> None:
 
 
 def test_secrets_show_in_no_representation(fleet: Fleet) -> None:
-    made = fleet.ensure(FLEETCTL_SECRET_POSTGRES_PASSWORD="hunter2-hunter2")
+    made = fleet.ensure(FLEETCTL_SECRET_POSTGRES_PASSWORD="hunter2-hunter2-x")
     assert "hunter2" not in f"{made!r} {secrets.read(made.path)!r}"
 
 

@@ -123,7 +123,8 @@ def shared_file(path: str, content: str) -> Check:
 def units(app: Celery[Any], broker: Broker, names: Sequence[str], *, seconds: float) -> list[Check]:
     """Check that each unit of this host runs a job sent to it alone, within `seconds` for all of them.
 
-    A unit all of whose slots are taken by other jobs cannot: it counts as good when it answers and says so.
+    A unit all of whose slots are taken by other jobs cannot: it counts as good when it answers and says so. One that
+    systemd says is stopped is not waited for.
     """
     from celery.utils.nodenames import worker_direct
 
@@ -147,7 +148,12 @@ def units(app: Celery[Any], broker: Broker, names: Sequence[str], *, seconds: fl
                 unit = waiting.pop(record.id)
                 took = time.monotonic() - start
                 found[unit] = Check(f"{unit} runs a job", True, f"process {record.pid}, after {took:.1f} s")
-        if waiting and time.monotonic() > next_look:
+        is_time_to_look = time.monotonic() > next_look
+        for job, unit in list(waiting.items()) if is_time_to_look else []:
+            if (state := service_state(unit)).get("ActiveState") in ("inactive", "failed"):
+                del waiting[job]
+                found[unit] = _not_running(unit, "it does not run", state)
+        if waiting and is_time_to_look:
             full = full_units(app, [f"{unit}@{host}" for unit in waiting.values()])
             for job, unit in list(waiting.items()):
                 if slots := full.get(f"{unit}@{host}"):
@@ -156,8 +162,7 @@ def units(app: Celery[Any], broker: Broker, names: Sequence[str], *, seconds: fl
             next_look = time.monotonic() + 5.0
         time.sleep(0.1)
     for unit in waiting.values():
-        detail = f"no job ran within {seconds:g} s; {service_state(unit)}"
-        found[unit] = Check(f"{unit} runs a job", False, detail, f"journalctl -u fleet-worker@{unit} on this host")
+        found[unit] = _not_running(unit, f"no job ran within {seconds:g} s", service_state(unit))
     return [found[unit] for unit in names]
 
 
@@ -170,14 +175,19 @@ def full_units(app: Celery[Any], nodes: Sequence[str]) -> dict[str, int]:
     return {node: count for node, count in slots.items() if len(active[node]) >= count}
 
 
-def service_state(unit: str) -> str:
-    """Return in a few words what systemd says of a unit."""
+def _not_running(unit: str, why: str, state: Mapping[str, str]) -> Check:
+    said = f"systemd says {' '.join(map('='.join, state.items()))}" if state else "systemd did not say"
+    return Check(f"{unit} runs a job", False, f"{why}; {said}", f"journalctl -u fleet-worker@{unit} on this host")
+
+
+def service_state(unit: str) -> dict[str, str]:
+    """Return what systemd says of a unit, {} when it does not say."""
     command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", f"fleet-worker@{unit}.service"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SERVICE_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        return f"systemd did not say ({type(exc).__name__})"
-    return "systemd says " + " ".join(done.stdout.split()) if done.returncode == 0 else "systemd did not say"
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return dict(line.partition("=")[::2] for line in done.stdout.splitlines()) if done.returncode == 0 else {}
 
 
 def _first_line(exc: BaseException) -> str:

@@ -47,7 +47,9 @@ def put(
     watch = Watch(app, broker, run, load.queue, tell)
     submitted_at = time.time()
     deadline = time.monotonic() + load.timeout
-    publish.submit(app, name, ids, queue=load.queue, kwargs={"seconds": load.seconds, "run": run})
+    # They expire: a load that is given up, or interrupted, leaves nothing in the queue that would still run.
+    kwargs = {"seconds": load.seconds, "run": run}
+    publish.submit(app, name, ids, queue=load.queue, kwargs=kwargs, expires_seconds=load.timeout)
     failed = watch.wait(ids, deadline)
     report = records.summarise(ids, watch.records, failed_elsewhere=failed, submitted_at=submitted_at)
     problems: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def content(job: str, number: int) -> bytes:
 
 def publish(directory: Path, job: str) -> bool:
     """Write a job's files under a temporary name, flush them, and rename; False where another run was first."""
-    temporary = directory.with_name(f".{directory.name}.{os.uname().nodename}.{os.getpid()}")
+    temporary = _temporary(directory)
     temporary.mkdir(parents=True)
     try:
         for number in range(FILES):
@@ -59,7 +60,7 @@ def publish(directory: Path, job: str) -> bool:
 def write(path: Path, text: str) -> None:
     """Write a file so that a reader finds all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    temporary = _temporary(path)
     _write(temporary, text.encode())
     temporary.rename(path)
     _flush(path.parent)
@@ -105,6 +106,11 @@ def _give_up(child: subprocess.Popen[str]) -> None:
             pipe.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=1)  # and no longer: it may never end
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside `path` that no other run has, nor one of this process's number before a power cut."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.{uuid.uuid4().hex[:12]}")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -200,7 +200,7 @@ def start_unit(server: Redis, postgres: str, tmp_path: Path) -> Iterator[StartUn
             )
         unit = Unit(name, process, log, variables)
         units.append(unit)
-        eventually(lambda: " ready." in unit.text or process.poll() is not None, seconds=60, what=unit.text)
+        eventually(lambda: " ready." in unit.text or process.poll() is not None, seconds=180, what=unit.text)
         return unit
 
     yield start

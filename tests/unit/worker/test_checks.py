@@ -69,3 +69,22 @@ def test_a_file_of_another_host_is_compared(tmp_path: Path) -> None:
     assert checks.shared_file(str(path), "abc").is_ok
     assert not checks.shared_file(str(path), "abd").is_ok
     assert "No such file" in checks.shared_file(str(tmp_path / "none"), "abc").detail
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("printf 'ActiveState=failed\\nResult=oom-kill\\n'", {"ActiveState": "failed", "Result": "oom-kill"}),
+        ("echo no bus; exit 1", {}),
+        (None, {}),
+    ],
+    ids=["failed", "no bus", "no systemd"],
+)
+def test_systemd_is_believed_only_where_it_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str | None, expected: dict[str, str]
+) -> None:
+    if script is not None:
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checks.service_state("worker-1") == expected

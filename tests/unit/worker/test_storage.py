@@ -1,5 +1,6 @@
 """Files on the shared storage."""
 
+import os
 import time
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def test_the_first_run_of_a_job_wins(tmp_path: Path) -> None:
     assert storage.publish(directory, "j") is False
     assert (directory / "00").stat().st_ino == before.st_ino
     assert [path.name for path in directory.parent.iterdir()] == ["j"]
+
+
+def test_what_a_power_cut_left_does_not_hinder_a_process_of_the_same_number(tmp_path: Path) -> None:
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    directory.with_name(f".j.{os.uname().nodename}.{os.getpid()}").mkdir(parents=True)
+    first, second = (storage._temporary(directory) for _ in range(2))
+    assert first != second
+    first.mkdir()
+    assert storage.publish(directory, "j") is True
+    assert storage.missing(str(tmp_path), "r", ["j"]) == []
 
 
 def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
@@ -55,8 +66,6 @@ def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_a_storage_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    import os
-
     fifo = tmp_path / "fifo"  # opening it waits for a writer for ever, as a dead server's files do
     os.mkfifo(fifo)
     start = time.monotonic()

@@ -48,7 +48,7 @@ def _check_limits(pool: Pool, loc: Loc) -> Iterator[Finding]:
     if pool.stop_timeout is not None and pool.stop_timeout <= limit:
         yield Finding(
             (*loc, "stop_timeout"),
-            f"{show_duration(pool.stop_timeout)} is shorter than a job may run, {show_duration(limit)}: "
+            f"{show_duration(pool.stop_timeout)} is not longer than a job may run, {show_duration(limit)}: "
             "a stop would kill running jobs",
             f"write `stop_timeout: {show_duration(limit + GRACE_SECONDS)}` (time_limit + {GRACE_SECONDS} s) "
             "or leave it out",

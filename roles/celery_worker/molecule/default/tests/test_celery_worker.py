@@ -109,11 +109,16 @@ def test_workers_carry_nothing_of_the_control_side(host: Any) -> None:
 def test_a_restart_waits_for_the_job_and_loses_none(host: Any, app: Celery) -> None:
     node = f"light-2@{host.check_output('hostname')}"
     before = show(host, "light-2", "MainPID")
-    job = app.send_task("plain.slow", args=[4], queue=worker_direct(node))
-    deadline = time.monotonic() + 30
-    while job.state != "STARTED" and time.monotonic() < deadline:
+    job = app.send_task("plain.slow", args=[10], queue=worker_direct(node))
+    deadline = time.monotonic() + 60
+    while job.state != "STARTED":
+        assert time.monotonic() < deadline, f"the job is {job.state}"
         time.sleep(0.05)
+    begun = time.monotonic()
     host.check_output("systemctl restart fleet-worker@light-2.service")
+    assert time.monotonic() - begun > 1, "the restart did not wait"
+    # done by the unit that was told to stop: a job that was cut short would begin again, and not be done yet
+    assert job.state == "SUCCESS"
     assert job.get(timeout=30) == "done"
     assert show(host, "light-2", "MainPID") != before
     assert app.send_task("fleet.canary", queue=worker_direct(node)).get(timeout=60)["unit"] == "light-2"

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 PREFIX = "scenario:"
 USERS = ("worker", "producer", "monitor", "admin")
-OPTIONS: dict[str, Any] = {"decode_responses": True, "socket_timeout": 5, "retry": Retry(NoBackoff(), 0)}
+OPTIONS: dict[str, Any] = {"decode_responses": True, "socket_timeout": 30, "retry": Retry(NoBackoff(), 0)}
 Connect = Callable[..., "redis.Redis[str]"]
 
 
@@ -109,7 +109,7 @@ def test_what_was_queued_survives_a_crash(host: Any, connect: Connect) -> None:
     worker.eval("redis.call('LPUSH', KEYS[1], 'job') redis.call('LPUSH', KEYS[1], 'job')", 1, f"{PREFIX}script")
     names = [f"{PREFIX}{name}" for name in ("plain", "transaction", "script")]
     host.check_output("systemctl kill --signal=KILL redis-server")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(redis.ConnectionError):
             assert [worker.llen(name) for name in names] == [1, 1, 2]
@@ -165,7 +165,7 @@ def running_worker(variables: dict[str, Any], tmp_path: Path) -> Iterator[None]:
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(argv, cwd=tmp_path, env=environment, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 90
             while " ready." not in (tmp_path / "log").read_text():
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline, (tmp_path / "log").read_text()
@@ -181,12 +181,12 @@ def test_celery_works_within_these_rights(variables: dict[str, Any], connect: Co
     for user in ("worker", "producer"):
         app = make_app(variables, user)
         add = app.signature("add", app=app)
-        assert app.send_task("add", (1, 2)).get(timeout=10) == 3
-        assert app.send_task("add", (1, 2), countdown=1).get(timeout=10) == 3
-        assert celery.group([add.clone((i, i)) for i in range(3)], app=app).apply_async().get(timeout=10) == [0, 2, 4]
-        assert celery.chord([add.clone((i, i)) for i in range(3)], add, app=app).apply_async().get(timeout=10) == 6
+        assert app.send_task("add", (1, 2)).get(timeout=60) == 3
+        assert app.send_task("add", (1, 2), countdown=1).get(timeout=60) == 3
+        assert celery.group([add.clone((i, i)) for i in range(3)], app=app).apply_async().get(timeout=60) == [0, 2, 4]
+        assert celery.chord([add.clone((i, i)) for i in range(3)], add, app=app).apply_async().get(timeout=60) == 6
         result = app.send_task("add", (1, 2))
-        result.get(timeout=10)
+        result.get(timeout=60)
         result.forget()
         app.send_task("wait", (30,), countdown=60).revoke()
         app.close()

@@ -68,6 +68,19 @@ def parse_deb822(text: str) -> tuple[Source, ...]:
     return tuple(found)
 
 
+def mirror_file(source: Source) -> PurePosixPath | None:
+    """Return the file that lists the mirrors of a `mirror+file:` source, as Debian's cloud images have it."""
+    scheme, _, rest = source.uri.partition(":")
+    return PurePosixPath("/" + rest.lstrip("/")) if scheme == "mirror+file" else None
+
+
+def first_mirror(source: Source, listed: str) -> Source | None:
+    """Return a `mirror+file:` source with the first http(s) mirror of its file's text (apt-transport-mirror(1))."""
+    words = [line.split()[0] for line in listed.splitlines() if line.strip()]
+    uri = next((word for word in words if word.startswith(("http://", "https://"))), None)
+    return replace(source, uri=uri) if uri else None
+
+
 def choose_debian(sources: Iterable[Source]) -> tuple[Source, ...]:
     """Those that carry Debian itself, for the guests' release; third-party archives are left out.
 

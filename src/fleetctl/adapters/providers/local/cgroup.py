@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from fleetctl.errors import ProviderError
 
+_PASSED_ON = {"cpu", "memory", "pids"}  # what units of guests are limited by
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -66,10 +68,31 @@ def make(hierarchy: Hierarchy, directory: Path) -> None:
     for part in directory.relative_to(hierarchy.directory).parts:
         parent, path = path, path / part
         path.mkdir(exist_ok=True)
+        if not hierarchy.controllers:
+            _pass_on(parent)
         if "cpuset" in hierarchy.controllers:  # a new cpuset is empty, and an empty one takes no process
             for name in ("cpuset.cpus", "cpuset.mems"):
                 if not (path / name).read_text(encoding="ascii").strip():
                     (path / name).write_text((parent / name).read_text(encoding="ascii"), encoding="ascii")
+
+
+def _pass_on(directory: Path) -> None:
+    """Let the groups below a cgroup2 group use its controllers, without which limits in the guest do nothing.
+
+    Raise ProviderError where the kernel does not let us: a group but the root has processes or passes on controllers.
+    Where all controllers are in hierarchies of their own there is nothing to do.
+    """
+    offered = set((directory / "cgroup.controllers").read_text(encoding="ascii").split()) & _PASSED_ON
+    switch = directory / "cgroup.subtree_control"
+    if not (lacking := sorted(offered - set(switch.read_text(encoding="ascii").split()))):
+        return
+    try:
+        switch.write_text(" ".join(f"+{name}" for name in lacking), encoding="ascii")
+    except OSError as exc:
+        raise ProviderError(
+            f"control group {directory} cannot pass on {', '.join(lacking)}: {exc.strerror}",
+            hint="run fleetctl where PID 1 is systemd, or from the root control group: limits would do nothing",
+        ) from exc
 
 
 def processes(directory: Path) -> Iterator[int]:

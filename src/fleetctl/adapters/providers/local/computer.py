@@ -24,15 +24,23 @@ def architecture() -> str:
     return run(["dpkg", "--print-architecture"]).strip()
 
 
-def apt_sources() -> list[aptsources.Source]:
-    """Return all package sources of this computer, third-party ones included."""
-    parts = sorted((_APT / "sources.list.d").glob("*"))
+def apt_sources(directory: Path = _APT) -> list[aptsources.Source]:
+    """Return all package sources of this computer, third-party ones included; lists of mirrors as their first."""
+    parts = sorted((directory / "sources.list.d").glob("*"))
     found: list[aptsources.Source] = []
-    for path in [_APT / "sources.list", *parts]:
+    for path in [directory / "sources.list", *parts]:
         if path.is_file() and path.suffix in (".list", ".sources"):
             parse = aptsources.parse_list if path.suffix == ".list" else aptsources.parse_deb822
             found += parse(path.read_text(encoding="utf-8"))
-    return found
+    return [source for source in map(_resolved, found) if source]
+
+
+def _resolved(source: aptsources.Source) -> aptsources.Source | None:
+    name = aptsources.mirror_file(source)
+    if name is None:
+        return source
+    path = Path(name)
+    return aptsources.first_mirror(source, path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def apt_settings() -> tuple[str, ...]:
@@ -99,6 +107,11 @@ def guest_resolv_conf() -> str:
 
 def all_name_servers() -> tuple[IPv4Address, ...]:
     return tuple(server for text in _resolv_confs() for server in name_servers(text))
+
+
+def link_local_name_servers() -> tuple[IPv4Address, ...]:
+    """Return the name servers that the firewall would hide from guests; Google's cloud has its own there."""
+    return tuple(server for server in dict.fromkeys(all_name_servers()) if server.is_link_local)
 
 
 def name_servers(resolv_conf: str) -> tuple[IPv4Address, ...]:

@@ -1,16 +1,22 @@
-"""What a fleet's machines may reach: each other and the world, but no link-local address and no other fleet."""
+"""What a fleet's machines may reach: each other and the world, but no link-local address and no other fleet.
+
+Of link-local addresses they may ask the computer's own name servers for names.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from fleetctl.adapters.providers.local import computer
 from fleetctl.adapters.providers.local.network import LINKS, Network
 from fleetctl.adapters.providers.local.shell import run, succeeds
 
 
 def raise_table(network: Network) -> None:
     """Make the fleet's nftables table, or make it anew."""
-    run(["nft", "-f", "-"], stdin=rules(network))
+    run(["nft", "-f", "-"], stdin=rules(network, computer.link_local_name_servers()))
 
 
 def remove_table(name: str) -> None:
@@ -19,9 +25,13 @@ def remove_table(name: str) -> None:
         run(["nft", "delete", "table", "inet", name])
 
 
-def rules(network: Network) -> str:
+def rules(network: Network, link_local_name_servers: Iterable[IPv4Address] = ()) -> str:
     """Return the fleet's table in nft's language. From outside come only answers."""
     bridge, subnet, table = network.bridge, network.subnet, network.table
+    names = "\n        ".join(
+        f'iifname "{bridge}" ip daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept'
+        for server in link_local_name_servers
+    )
     return f"""\
 table inet {table} {{}}
 delete table inet {table}
@@ -29,15 +39,17 @@ table inet {table} {{
     chain input {{
         type filter hook input priority filter - 5; policy accept;
         iifname "{bridge}" meta nfproto ipv6 drop
-        iifname "{bridge}" ip daddr 169.254.0.0/16 drop
         iifname "{bridge}" ip saddr != {subnet} drop
+        {names}
+        iifname "{bridge}" ip daddr 169.254.0.0/16 drop
     }}
     chain forward {{
         type filter hook forward priority filter - 5; policy accept;
         iifname "{bridge}" meta nfproto ipv6 drop
         oifname "{bridge}" meta nfproto ipv6 drop
-        iifname "{bridge}" ip daddr 169.254.0.0/16 drop
         iifname "{bridge}" ip saddr != {subnet} drop
+        {names}
+        iifname "{bridge}" ip daddr 169.254.0.0/16 drop
         iifname "{bridge}" oifname "{bridge}" accept
         iifname "{bridge}" oifname "{LINKS}*" drop
         oifname "{bridge}" ct state established,related accept

@@ -24,7 +24,7 @@ from fleetctl.errors import ProviderError
 
 REBOOTED = 133  # systemd-nspawn's exit status when the guest asked for a reboot
 STOP_SECONDS = 90
-UP_SECONDS = 60
+UP_SECONDS = 180
 END_SECONDS = 20
 
 _PROPAGATE = Path("/run/systemd/nspawn/propagate")
@@ -72,7 +72,7 @@ class Machine:
 
     @property
     def unit(self) -> str:
-        return f"fleetctl-{self.fleet}-{self.name}.service"
+        return f"fleetctl-{self.title}.service"  # no fleet's name has a dot
 
 
 @cache

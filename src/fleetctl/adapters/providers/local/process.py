@@ -62,6 +62,7 @@ def _keeps(pid: int, directory: Path) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
         return False
-    if words[0] == "systemd-nspawn":
+    program = Path(words[0]).name  # systemd starts the script by its shell's whole path
+    if program == "systemd-nspawn":
         return f"--directory={directory / 'root'}" in words
-    return words[0] == "sh" and words[1] in (str(directory / LOOP), str(directory / BOOT))
+    return program == "sh" and words[1:2] in ([str(directory / LOOP)], [str(directory / BOOT)])

@@ -26,7 +26,7 @@ from fleetctl.adapters.providers.local.identity import Identity
 from fleetctl.adapters.providers.local.machine import Machine
 from fleetctl.adapters.providers.local.network import Network
 from fleetctl.adapters.providers.local.parallel import each
-from fleetctl.adapters.providers.local.paths import ROOT, Paths, locked, write_whole
+from fleetctl.adapters.providers.local.paths import ROOT, Paths, locked, make_root, write_whole
 from fleetctl.adapters.providers.local.recipe import Recipe, read_recipe
 from fleetctl.adapters.providers.local.record import Record, Resource
 from fleetctl.adapters.providers.local.undo import undo
@@ -63,6 +63,7 @@ class LocalProvider:
     @property
     def public_key(self) -> str:
         """The key that every machine of the fleet accepts for root, as authorized_keys has it; made on first use."""
+        make_root(self._paths.root)
         self._paths.fleet.mkdir(parents=True, exist_ok=True)
         return identity.make_key(self._paths.key, comment=f"fleetctl:{self._fleet}")
 
@@ -73,7 +74,7 @@ class LocalProvider:
 
     def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
         base = self.prepare(on_event)
-        with self._locked():
+        with self._locked(on_event):
             net = ground.take(self._paths, self._record, requests, subnet=self._subnet)
             ground.make(self._paths, self._record, net, has_storage=self._storage_path is not None)
             identities = self._identify(requests, net, base)
@@ -86,7 +87,7 @@ class LocalProvider:
             self._terminate(names)
 
     def destroy(self, on_event: OnEvent) -> None:
-        with self._locked():
+        with self._locked(on_event):
             resources = self._record.read()
             on_event(Event("phase", "destroy", total=len({resource.host for resource in resources} - {None})))
             undo(self._fleet, resources, on_event)
@@ -96,6 +97,7 @@ class LocalProvider:
     def prepare(self, on_event: OnEvent) -> str:
         if installed := packages.install_missing():
             on_event(Event("note", "prepare", f"installed {', '.join(installed)} on this computer"))
+        make_root(self._paths.root)
         recipe = self._recipe()
         if not image.base_directory(self._paths, recipe.digest).is_dir():
             on_event(Event("note", "prepare", "building the base image, once for this computer: about a minute"))
@@ -162,8 +164,9 @@ class LocalProvider:
 
     # How it is done.
 
-    def _locked(self) -> AbstractContextManager[int]:
-        return locked(f"fleet-{self._fleet}")
+    def _locked(self, on_event: OnEvent = lambda _: None) -> AbstractContextManager[int]:
+        waiting = Event("note", "wait", f"waiting for another fleetctl that changes {self._fleet}")
+        return locked(f"fleet-{self._fleet}", on_wait=lambda: on_event(waiting))
 
     def _recipe(self) -> Recipe:
         if self._known_recipe is None:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import cast
 
 import pytest
 
@@ -88,7 +89,7 @@ def results(
 ) -> Iterator[dict[Path, Future[tuple[int, str]]]]:
     """Start the scenarios of the selected tests; give each one's result to come."""
     items = [item for item in request.session.items if item.path == request.path]
-    roles = [item.callspec.params["role"] for item in items if isinstance(item, pytest.Function)]
+    roles = [cast("Path", item.callspec.params["role"]) for item in items if isinstance(item, pytest.Function)]
     runs = Runs(tmp_path_factory.mktemp("molecule"))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # or nobody would remove the machines
     pool = ThreadPoolExecutor(2)
@@ -96,7 +97,7 @@ def results(
         yield {role: pool.submit(runs.run, role) for role in roles}
     finally:
         runs.end()
-        pool.shutdown()
+        pool.shutdown(cancel_futures=True)
         signal.signal(signal.SIGTERM, before)
 
 

@@ -1,7 +1,8 @@
 """Machines for molecule: `machines.py up|down ROLE DIRECTORY`.
 
-Boots one machine of the local provider for a role, in a fleet of its own and of this checkout's, and writes the inventory
-with its pinned host key below molecule's directory; `down` removes all of it, and so does `up` with what is left from before.
+Boots one machine of the local provider for a role, in a fleet that no other role or checkout has, and writes the
+inventory with its pinned host key below molecule's directory; `down` removes all of it, and `up` first removes what an
+earlier run has left.
 """
 
 from __future__ import annotations

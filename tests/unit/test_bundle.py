@@ -43,7 +43,8 @@ def app(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def without_git(app: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert app.is_dir(), "made with git"
     (tmp_path / "nothing").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.fleet.conftest import BIN, ROOT, Cli
+from tests.fleet.machines import command_lines
 
 pytestmark = pytest.mark.fleet
 
@@ -127,7 +128,7 @@ def arguments_seen() -> Iterator[set[str]]:
 
     def sample() -> None:
         while not over.wait(0.2):
-            seen.update(subprocess.check_output(["ps", "axww", "-o", "args"], text=True, errors="replace").splitlines())
+            seen.update(command_lines())
 
     thread = threading.Thread(target=sample)
     thread.start()
@@ -272,6 +273,7 @@ def test_an_interrupted_deploy_ends_with_130_and_destroy_removes_what_it_left(fl
 def traces(fleet: Cli) -> list[str]:
     """Return what still bears the fleet's name on this computer."""
     name = yaml.safe_load(fleet.spec.read_text())["name"]
-    commands = (["ip", "netns", "list"], ["nft", "list", "tables"], ["findmnt", "--list"], ["ps", "axww", "-o", "args"])
+    commands = (["ip", "netns", "list"], ["nft", "list", "tables"], ["findmnt", "--list"])
     said = [line for command in commands for line in subprocess.check_output(command, text=True).splitlines()]
+    said += command_lines()
     return [line for line in said if re.search(rf"\b{name}\b", line)]

@@ -5,6 +5,7 @@ Two at a time: for most of its time a scenario waits for its machine. The longes
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,7 +57,7 @@ class Runs:
         try:
             said, _ = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             said, _ = process.communicate()
         return process.returncode, said
 
@@ -66,8 +67,7 @@ class Runs:
             self.is_over = True
             running = {role: process for role, process in self.processes.items() if process.poll() is None}
         for process in running.values():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
         for role, process in self.processes.items():
             if process.returncode != 0:
                 down = [ROOT / "tests" / "molecule" / "machines.py", "down", role.name, self.directory / role.name]
@@ -81,6 +81,16 @@ class Runs:
             "MOLECULE_EPHEMERAL_DIRECTORY": str(self.directory / role.name),
         }
         return os.environ | own
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    # first in order: Ansible's workers are sessions of their own, which only Ansible ends
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(scope="module")

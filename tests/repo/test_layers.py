@@ -1,4 +1,4 @@
-"""The house of DESIGN.md: imports point down only."""
+"""Imports point down only, as CONTRIBUTING.md draws them."""
 
 from __future__ import annotations
 

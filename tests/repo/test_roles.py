@@ -1,4 +1,4 @@
-"""Every role is built as CONVENTIONS.md says; anything written twice is the same twice."""
+"""Every role is built in the same way; anything written twice is the same twice."""
 
 from __future__ import annotations
 

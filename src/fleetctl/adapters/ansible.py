@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,8 +72,7 @@ class AnsiblePlaybook:
                         story.take(json.loads(line))
                     code = process.wait()
                 except BaseException:
-                    process.terminate()
-                    process.wait()
+                    _end(process)
                     raise
                 finally:
                     _close_masters(Path(scratch))
@@ -144,6 +144,16 @@ def _program() -> str:
     if found is None:
         raise ConvergeError("ansible-playbook is not installed", hint="pip install ansible-core")
     return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a run, with the workers that it has forked."""
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _close_masters(directory: Path) -> None:

@@ -58,6 +58,12 @@ class Cli:
         return {host: {part.split("=")[0]: int(part.split("=")[1]) for part in row} for host, row in rows.items()}
 
 
+@pytest.fixture(scope="session")
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one state directory for all fleets of the run: wheels are built once for each app."""
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture(scope="module")
 def unique() -> str:
     return f"t-{secrets.token_hex(3)}"

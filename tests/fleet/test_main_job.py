@@ -24,7 +24,7 @@ WORKERS, SLOTS = 2, 12
 
 
 @pytest.fixture(scope="module")
-def fleet(unique: str, tmp_path_factory: pytest.TempPathFactory, destroyed: list[Cli]) -> Cli:
+def fleet(unique: str, state_home: Path, tmp_path_factory: pytest.TempPathFactory, destroyed: list[Cli]) -> Cli:
     """Three workers of eight slots, each service on a host of its own, and an app that knows nothing of fleetctl."""
     home = tmp_path_factory.mktemp("fleet")
     spec = {
@@ -40,7 +40,7 @@ def fleet(unique: str, tmp_path_factory: pytest.TempPathFactory, destroyed: list
     }
     (home / "key").write_text("canary-of-the-model-key")
     (home / "fleet.yml").write_text(yaml.safe_dump(spec))
-    cli = Cli(home / "fleet.yml", home / "state")
+    cli = Cli(home / "fleet.yml", state_home)
     destroyed.append(cli)
     return cli
 

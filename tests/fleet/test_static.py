@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.fleet.conftest import Cli
+from tests.fleet.conftest import ROOT, Cli
 
 from fleetctl.adapters.openssh import command_line
 from fleetctl.adapters.providers.local import LocalProvider
@@ -40,7 +40,11 @@ def machines(unique: str) -> Iterator[dict[str, Host]]:
 
 @pytest.fixture(scope="module")
 def fleet(
-    unique: str, machines: dict[str, Host], tmp_path_factory: pytest.TempPathFactory, destroyed: list[Cli]
+    unique: str,
+    machines: dict[str, Host],
+    state_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    destroyed: list[Cli],
 ) -> Cli:
     home = tmp_path_factory.mktemp("static")
     key = home / "key"
@@ -64,9 +68,10 @@ def fleet(
         "provider": {"kind": "static", "hosts": hosts},
         "services": {"nfs": {"mounted": True}, "postgres": {"host": "services"}, "redis": {"host": "services"}},
         "pools": {"worker": {"count": 2, "concurrency": 2, "time_limit": "1m"}},
+        "app": {"path": str(ROOT / "tests" / "fleet" / "apps" / "plain"), "module": "plain.app"},
     }
     (home / "fleet.yml").write_text(yaml.safe_dump(spec))
-    cli = Cli(home / "fleet.yml", home / "state")
+    cli = Cli(home / "fleet.yml", state_home)
     destroyed.append(cli)
     return cli
 

@@ -31,6 +31,13 @@ class State:
     def known_hosts(self) -> Path:
         return self.path / "known_hosts"
 
+    @property
+    def wheelhouses(self) -> Path:
+        """Wheels that hosts have built, named by the digest of their bundle: one directory for all fleets."""
+        path = self.path.parent / ".wheelhouses"
+        path.mkdir(exist_ok=True, mode=0o700)
+        return path
+
     def directory(self, name: str) -> Path:
         path = self.path / name
         path.mkdir(exist_ok=True, mode=0o700)

@@ -84,7 +84,7 @@ class Wired:
             secrets_digest=secret.digest,
             bundle=str(staged.path),
             bundle_digest=staged.digest,
-            wheelhouse_cache=str(self.state.directory("wheelhouses")),
+            wheelhouse_cache=str(self.state.wheelhouses),
             known_hosts=str(self.state.known_hosts),
             storage_kind=self._storage_kind(),
             networks=self.provider.networks,

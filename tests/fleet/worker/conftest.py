@@ -235,7 +235,7 @@ def admin(server: Redis) -> Iterator[redis.Redis]:
 
 
 def _answers(port: int) -> bool:
-    with redis.Redis(port=port) as client:
+    with redis.Redis(host="127.0.0.1", port=port) as client:
         try:
             client.ping()
         except redis.AuthenticationError:

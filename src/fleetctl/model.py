@@ -132,6 +132,7 @@ class ConvergeReport:
     steps: tuple[StepTime, ...] = ()
     log: Path | None = None
     unfinished: tuple[str, ...] = ()  # hosts that did not fail, in a run that ended before all of its plays
+    halted: bool = False  # a rolling restart stopped: another run would go on with what did not work
 
     @property
     def changed(self) -> int:
@@ -171,6 +172,9 @@ class LoadReport:
     start_p50_seconds: float
     start_p99_seconds: float
     makespan_seconds: float
+    repeated: int = 0  # jobs that ran more than once
+    quarantined: int = 0  # jobs whose workers died under them too often: neither lost nor failed
     work: str = "sleep"
     per_unit: dict[str, int] = field(default_factory=dict)  # unit -> jobs done
-    problems: tuple[str, ...] = ()  # missing files or rows of `io` jobs
+    reasons: tuple[str, ...] = ()  # why jobs failed, the most frequent first
+    problems: tuple[str, ...] = ()  # missing files or rows of `io` jobs that are done

@@ -116,4 +116,5 @@ class Fleet:
     remote: Remote
     converger: Converger
     context: Callable[[], Context]
+    redis_url: Callable[[str], str]  # of a Redis user ("worker", "producer"), password included
     pin: Callable[[Sequence[Host]], None]  # makes the provider's host keys the only ones that are accepted

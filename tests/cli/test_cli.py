@@ -128,3 +128,76 @@ def test_help_ends_with_0_for_every_command(run: CliRunner) -> None:
         result = invoke(run, name, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage:")
+
+
+def test_a_rescue_is_refused_while_nobody_knows_whether_the_host_is_dead(run: CliRunner) -> None:
+    Path("fleet.yml").write_text(STATIC)
+    result = invoke(run, "rescue", "one")
+    assert result.exit_code == 2
+    assert "one may be alive: provider static cannot know" in result.stderr
+    assert "fleetctl rescue one --confirmed-dead" in result.stderr
+
+
+def test_the_history_of_a_fleet_is_what_was_tried_with_its_result(run: CliRunner) -> None:
+    Path("fleet.yml").write_text(STATIC)
+    assert json.loads(invoke(run, "history", "--json").stdout) == []
+    assert invoke(run, "destroy", "--dry-run").exit_code == 0
+    assert invoke(run, "deploy", "--workers", "9").exit_code == 2
+    assert json.loads(invoke(run, "history", "--json").stdout) == []
+
+
+EXTERNAL = STATIC.replace(
+    "pools:",
+    """\
+services:
+  nfs: {host: nfs}
+  postgres: {url: "postgresql://ann@db.example.com:6432/work?sslmode=require", password: env:PG_PASSWORD}
+  redis: {url: "rediss://bob@cache.example.com:6380/1", password: env:REDIS_PASSWORD}
+  ca: ca.pem
+app:
+  path: app
+  module: reports
+  routes: {reports.*: celery}
+pools:""",
+)
+
+
+@pytest.fixture
+def external(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    Path("fleet.yml").write_text(EXTERNAL)
+    Path("ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    Path("app").mkdir()
+    Path("app/reports.py").write_text("")
+    monkeypatch.setenv("PG_PASSWORD", "p w/1")
+    monkeypatch.setenv("REDIS_PASSWORD", "r@2")
+    # What a deploy would write; the inventory reads it, and reading commands keep it.
+    assert invoke(run, "plan").exit_code in (0, 1)
+    return run
+
+
+def test_the_client_config_has_addresses_with_passwords_prefix_routes_and_certificates(
+    external: CliRunner, tmp_path: Path
+) -> None:
+    result = invoke(external, "client-config")
+    assert result.exit_code == 0, result.stderr
+    value = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    assert value["REDIS_URL"] == "rediss://bob:r%402@cache.example.com:6380/1"
+    assert value["DATABASE_URL"] == "'postgresql://ann:p%20w%2F1@db.example.com:6432/work?sslmode=require'"
+    assert value["FLEET_KEY_PREFIX"] == "demo:"
+    assert value["FLEET_ROUTES"] == """'{"reports.*": "celery"}'"""
+    assert value["FLEET_CA_FILE"] == value["PGSSLROOTCERT"] == str(tmp_path / "ca.pem")
+
+
+def test_the_client_config_for_celery_is_a_module_of_settings(external: CliRunner, tmp_path: Path) -> None:
+    result = invoke(external, "client-config", "--format", "celery", "--output", "settings.py")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert Path("settings.py").stat().st_mode & 0o777 == 0o600
+    settings: dict[str, object] = {}
+    exec(Path("settings.py").read_text(), settings)  # noqa: S102  it is what a program imports
+    assert settings["broker_url"] == "rediss://bob:r%402@cache.example.com:6380/1"
+    assert settings["task_routes"] == {"reports.*": {"queue": "celery"}}
+    transport = settings["broker_transport_options"]
+    assert isinstance(transport, dict)
+    assert (transport["global_keyprefix"], transport["visibility_timeout"]) == ("demo:", 1800)
+    assert str(tmp_path / "ca.pem") in str(settings["broker_use_ssl"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -39,7 +40,11 @@ class Cli:
         assert code is None or done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def json(self, *arguments: str, code: int = 0) -> Any:
+    @property
+    def name(self) -> str:
+        return str(yaml.safe_load(self.spec.read_text())["name"])
+
+    def json(self, *arguments: str, code: int | None = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code).stdout)
 
     def on(self, host: str, command: str) -> str:

@@ -1,11 +1,29 @@
-"""A pytest plugin for the scenarios: the role's variables, and the end of the host's journal below a failed test."""
+"""A pytest plugin for the scenarios: the role's variables, playbooks run again, the journal below a failed test."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
+CONVERGE, ROLL = ROOT / "tests" / "molecule" / "converge.yml", ROOT / "playbooks" / "roll.yml"
+
+
+def play(*playbooks: Path, **variables: Any) -> tuple[int, int, str]:
+    """Run playbooks on the scenario's machine; return the exit code, the count of changes, and the output."""
+    inventory = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory"
+    command = ["ansible-playbook", "-i", str(inventory), *map(str, playbooks), "-e", json.dumps(variables)]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    recaps = re.findall(r"(?m)^\S+ +: ok=.* changed=(\d+)", done.stdout)
+    return done.returncode, int(recaps[-1]), done.stdout + done.stderr
 
 
 @pytest.fixture

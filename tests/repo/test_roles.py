@@ -19,7 +19,8 @@ JOIN_NEEDED = NAMES - {"base"}  # base says in its tasks/main.yml why it has non
 TASK_KEYS = {"name", "when", "loop", "loop_control", "register", "notify", "tags", "vars", "environment", "no_log",
              "changed_when", "failed_when", "check_mode", "become", "become_user", "run_once", "delegate_to", "diff",
              "block", "rescue", "always", "until", "retries", "delay", "args", "async", "poll", "throttle",
-             "ignore_errors", "any_errors_fatal", "listen", "delegate_facts", "connection"}  # fmt: skip
+             "ignore_errors", "ignore_unreachable", "any_errors_fatal", "listen", "delegate_facts",
+             "connection"}  # fmt: skip
 
 per_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 

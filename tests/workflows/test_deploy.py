@@ -41,7 +41,15 @@ class World:
 
     def fleet(self, asked: FleetSpec) -> Fleet:
         known = replace(self.context, networks=self.source.networks)
-        return Fleet(asked, self.source, self.remote, self.ansible, lambda: known, lambda _: None)
+        return Fleet(
+            asked,
+            self.source,
+            self.remote,
+            self.ansible,
+            lambda: known,
+            lambda user: f"redis://{user}@r",
+            lambda _: None,
+        )
 
     def deploy(self, asked: FleetSpec | None = None, *, force: bool = False) -> DeployReport:
         ticks = count()
@@ -69,7 +77,7 @@ def test_an_empty_cloud_is_baked_launched_joined_and_verified(world: World) -> N
     assert report.is_ok
     assert [phase.name for phase in report.phases] == ["prepare", "observe", "bake", "launch", "converge", "verify"]
     bake, site = world.ansible.runs
-    assert bake == ("bake.yml", ("bake-nfs", "bake-postgres", "bake-redis", "bake-workers"), None)
+    assert bake == ("bake.yml", ("bake-clients-nfs", "bake-postgres", "bake-redis", "bake-workers"), None)
     assert site == ("site.yml", tuple(NAMES), ("join",))
     assert [host.name for host in world.source.hosts()] == NAMES
     assert {check.name for check in report.checks} == {
@@ -85,7 +93,7 @@ def test_a_second_deploy_runs_no_playbook_and_verifies(world: World) -> None:
     assert report.plan.is_empty
     assert report.converged is None
     assert world.ansible.runs == []
-    assert len(report.checks) == 14
+    assert len(report.checks) == 16
 
 
 def test_one_more_worker_is_the_only_host_that_is_touched(world: World) -> None:
@@ -93,6 +101,76 @@ def test_one_more_worker_is_the_only_host_that_is_touched(world: World) -> None:
     world.ansible.runs.clear()
     assert world.deploy(three(3)).is_ok
     assert world.ansible.runs == [("site.yml", ("worker-3",), ("join",))]
+
+
+def test_a_deploy_proves_what_it_touched_and_asks_the_others_who_they_are(world: World) -> None:
+    world.deploy()
+    world.remote.asked.clear()
+    report = world.deploy(three(3))
+    assert [host for host, request in world.remote.asked if request["command"] == "check"] == ["worker-3"]
+    assert {check.host for check in report.checks if check.name == "identity"} == {*NAMES, "worker-3"}
+    assert [check.host for check in report.checks if check.name == "storage"] == ["nfs", "worker-3"]
+
+
+def test_a_deploy_that_touched_a_service_proves_everything(world: World) -> None:
+    world.deploy()
+    world.remote.stamps.pop("redis")
+    world.remote.asked.clear()
+    world.deploy()
+    assert [host for host, _ in world.remote.asked] == ["nfs", "worker-1", "worker-2"]
+
+
+def test_of_too_many_workers_the_idle_ones_go_first(world: World) -> None:
+    world.deploy(three(4))
+    world.remote.claims = {"a": "worker-4", "b": "worker-4", "c": "worker-1", "d": "worker-2", "e": "worker-2"}
+    world.ansible.runs.clear()
+    report = world.deploy(three(2))
+    assert report.is_ok
+    assert report.plan.retire == ("worker-3", "worker-1")
+    assert report.plan.reasons["worker-1"] == "is not wanted any more, 1 jobs run there"
+    assert world.ansible.runs == [("retire.yml", ("worker-3",), None), ("retire.yml", ("worker-1",), None)]
+    assert [host.name for host in report.wanted if host.units] == ["worker-2", "worker-4"]
+
+
+def test_who_is_busy_is_asked_on_a_host_without_units(world: World) -> None:
+    world.deploy(three(3))
+    world.remote.asked.clear()
+    world.deploy(three(2))
+    asked = [host for host, request in world.remote.asked if request["command"] == "claims"]
+    assert asked == ["nfs"]
+
+
+def test_a_worker_that_died_is_replaced_and_its_jobs_are_given_back(world: World) -> None:
+    world.deploy()
+    provider = world.source
+    assert isinstance(provider, FakeProvider)
+    provider.terminate(["worker-2"])
+    world.remote.claims = {"a": "worker-2", "b": "worker-1"}
+    report = world.deploy()
+    assert report.is_ok
+    assert world.remote.claims == {"b": "worker-1"}
+    assert [host.name for host in provider.hosts()] == NAMES
+    assert any("worker-2: 1 jobs are queued again" in event.message for event in world.events)
+
+
+def test_a_new_worker_asks_for_no_rescue_beyond_one_question(world: World) -> None:
+    world.deploy()
+    world.remote.asked.clear()
+    world.deploy(three(3))
+    assert [request["command"] for _, request in world.remote.asked] == ["claims", "check"]
+
+
+def test_a_rolling_restart_that_stops_leaves_the_rest_alone_and_says_so(world: World) -> None:
+    world.deploy()
+    world.context = replace(world.context, bundle_digest="n" * 32)
+    world.ansible.halting = {"worker-1"}
+    world.ansible.runs.clear()
+    report = world.deploy()
+    assert not report.is_ok
+    assert report.failed["worker-1"] == "Roll | Prove: no job ran"
+    assert report.failed["worker-2"] == "may still run as before: the rolling restart stopped"
+    assert len(world.ansible.runs) == 1
+    assert report.summary == "3 converged; failed: worker-1, nfs, worker-2"
 
 
 def test_fewer_workers_are_drained_then_terminated(world: World) -> None:
@@ -171,7 +249,7 @@ def test_hosts_from_another_image_get_the_install_phase_too(world: World) -> Non
     world.context = replace(world.context, bundle_digest="n" * 32)
     world.ansible.runs.clear()
     assert world.deploy().is_ok
-    assert world.ansible.runs == [("site.yml", ("worker-1", "worker-2"), None)]
+    assert world.ansible.runs == [("site.yml", ("nfs", "worker-1", "worker-2"), None)]
 
 
 def test_a_service_that_comes_back_at_another_address_restamps_those_that_use_it(world: World) -> None:
@@ -182,7 +260,7 @@ def test_a_service_that_comes_back_at_another_address_restamps_those_that_use_it
     world.remote.stamps.pop("redis")
     world.ansible.runs.clear()
     world.deploy()
-    assert set(world.ansible.runs[-1][1]) == {"redis", "worker-1", "worker-2"}
+    assert set(world.ansible.runs[-1][1]) == {"nfs", "redis", "worker-1", "worker-2"}
 
 
 def test_force_runs_every_role_on_every_host(world: World) -> None:
@@ -298,13 +376,15 @@ def test_destroy_removes_elastic_hosts_and_retires_static_ones(world: World, sta
 
 def test_status_shows_what_is_there_and_where_it_differs_from_the_spec(world: World) -> None:
     asked = spec()
-    assert status(asked, asked, world.source, world.remote).notes == ("nothing is deployed: fleetctl deploy",)
+    assert status(asked, asked, layout(asked), world.source, world.remote).notes == (
+        "nothing is deployed: fleetctl deploy",
+    )
     world.deploy(three(1))
-    value = status(asked, fit(asked, world.source.hosts()), world.source, world.remote)
+    value = status(asked, *fit(asked, world.source.hosts()), world.source, world.remote)
     assert [host.name for host in value.hosts] == NAMES[:4]
     assert value.notes == ("pool worker: fleet.yml asks for 2 units, 1 are there: fleetctl deploy",)
     world.remote.dead = {"worker-1"}
-    value = status(asked, fit(asked, world.source.hosts()), world.source, world.remote)
+    value = status(asked, *fit(asked, world.source.hosts()), world.source, world.remote)
     assert value.hosts[-1].error == "worker-1: no answer"
     assert value.hosts[-1].units == {"worker-1": "unknown"}
 

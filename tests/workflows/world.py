@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetctl.errors import ConnectError
 from fleetctl.model import CommandResult, ConvergeReport, Host, HostRecap, OnEvent, Outcome
-from fleetctl.workflows.verify import AGENT
+from fleetctl.workflows.agent import AGENT
 
 
 @dataclass
@@ -23,6 +23,8 @@ class FakeRemote:
     refused: dict[str, str] = field(default_factory=dict)  # host -> check of the agent that fails
     commands: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)  # job -> "host" or "host machine" that holds it
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # host -> request to its agent
 
     def run(
         self,
@@ -75,10 +77,23 @@ class FakeRemote:
         return tuple(Outcome(host.name, error="no answer" if host.name in self.dead else None) for host in hosts)
 
     def _agent(self, host: Host, request: dict[str, Any]) -> CommandResult:
+        self.asked.append((host.name, request))
+        if request["command"] == "claims":
+            claims = [{"job": job, "host": of.split()[0]} for job, of in self.claims.items()]
+            return CommandResult(0, json.dumps({"event": "result", "claims": claims}), "")
+        if request["command"] == "rescue":
+            return self._rescue(request["host"], request["machine"])
         bad = self.refused.get(host.name)
         names = ["postgres", "redis", *(f"job on {unit}" for unit in request["units"])]
         checks = [{"name": name, "is_ok": name != bad, "detail": "as told", "fix": None} for name in names]
         return CommandResult(0, json.dumps({"event": "result", "checks": checks}), "")
+
+    def _rescue(self, host: str, machine: str | None) -> CommandResult:
+        held = {job: [*of.split(), "lost"] for job, of in self.claims.items()}
+        restored = [job for job, of in held.items() if of[0] == host and (machine is None or of[1] != machine)]
+        for job in restored:
+            del self.claims[job]
+        return CommandResult(0, json.dumps({"event": "result", "restored": restored, "quarantined": []}), "")
 
     def _storage(self, host: Host, argv: Sequence[str], stdin: str) -> CommandResult:
         if host.name in self.stalled:
@@ -96,6 +111,7 @@ class FakeAnsible:
 
     remote: FakeRemote
     failing: set[str] = field(default_factory=set)
+    halting: set[str] = field(default_factory=set)  # hosts at which a rolling restart stops
     ends_early: bool = False  # when a host fails, as Ansible does when all hosts of a group do
     runs: list[tuple[str, tuple[str, ...], tuple[str, ...] | None]] = field(default_factory=list)
 
@@ -112,6 +128,12 @@ class FakeAnsible:
         del phase, on_event
         self.runs.append((playbook, tuple(limit), tuple(tags) if tags else None))
         recaps = []
+        if self.halting.intersection(limit):
+            bad = [
+                HostRecap(n, ok=1, failed=1, errors=("Roll | Prove: no job ran",)) for n in limit if n in self.halting
+            ]
+            rest = tuple(name for name in limit if name not in self.halting)
+            return ConvergeReport((*bad, *map(HostRecap, rest)), unfinished=rest, halted=True)
         for name in limit:
             if name in self.failing:
                 recaps.append(HostRecap(name, ok=1, failed=1, errors=("Join | Something: broke",)))

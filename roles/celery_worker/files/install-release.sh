@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make a release from HOME/wheelhouse.tar, offline, and put it into use: install-release.sh HOME DIGEST
-# A release has a directory of its own, and HOME/venv and HOME/app are links to it: units that still run jobs of the last
-# one keep their files. The one before stays as well; older ones are removed.
+# A release has a directory of its own, and HOME/venv and HOME/app are links to it: processes that started from the last one
+# keep their files. The one before stays as well; older ones are removed, but for those that a process still runs from.
 set -eu
 home=$1
 digest=$2
@@ -27,9 +27,13 @@ last=$(readlink "$home/venv" || true)
 point "$release/venv" "$home/venv"
 point "$release/source" "$home/app"
 for other in "$home"/releases/*/; do
-    case ${other%/} in
-    "$release" | "${last%/venv}") ;;
-    *) rm -rf "$other" ;;
+    other=${other%/}
+    case $other in
+    "$release" | "${last%/venv}") continue ;;
     esac
+    # bin/in-release has locked it for each process that it started there.
+    if [ ! -e "$other/complete" ] || flock --nonblock --exclusive "$other/complete" true; then
+        rm -rf "$other"
+    fi
 done
 rm -f "$home/wheelhouse.tar" "$home/bundle.tar"

@@ -58,12 +58,16 @@ class AnsiblePlaybook:
                 "ANSIBLE_NOCOLOR": "1",
                 "FLEETCTL_EVENTS_FD": str(write_end),
                 "FLEETCTL_INVENTORY": str(hosts),
+                "FLEETCTL_PID": str(os.getpid()),
                 "PYTHONWARNINGS": "ignore",
             }
+            inherited = [write_end]
+            if self._state.lock_fd is not None:  # should fleetctl be killed, its lock lasts until the run has ended
+                inherited.append(self._state.lock_fd)
             with log.open("w") as output, os.fdopen(read_end) as events:
                 process = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                    env=environment, cwd=top, pass_fds=[write_end], start_new_session=True,
+                    env=environment, cwd=top, pass_fds=inherited, start_new_session=True,
                 )  # fmt: skip
                 os.close(write_end)
                 story = _Story(phase, limit, on_event)
@@ -92,7 +96,7 @@ class _Story:
         self._errors: dict[str, list[str]] = defaultdict(list)
         self._recaps: dict[str, dict[str, int]] = {}
         self._steps: list[StepTime] = []
-        self._is_whole = False
+        self._is_whole = self._is_halted = False
 
     def take(self, event: dict[str, Any]) -> None:
         match event["event"]:
@@ -105,6 +109,7 @@ class _Story:
                 self._done[host] += 1
                 if event["status"] in ("failed", "unreachable"):
                     self._errors[host].append(f"{task}: {event['message']}")
+                    self._is_halted |= event["is_roll"]
                 total = max(self._total[host], self._done[host])
                 self._on_event(Event("step", self._phase, task, host, self._done[host], total))
             case "end":
@@ -135,7 +140,7 @@ class _Story:
                 )
             )
         unfinished = () if self._is_whole else tuple(host.host for host in hosts if host.is_ok)
-        return ConvergeReport(tuple(hosts), tuple(self._steps), log, unfinished)
+        return ConvergeReport(tuple(hosts), tuple(self._steps), log, unfinished, self._is_halted)
 
 
 def _program() -> str:

@@ -1,4 +1,4 @@
-"""A fleet's own directory on the computer that runs fleetctl: secrets, pinned host keys, logs, bundles, the lock.
+"""A fleet's own directory on the computer that runs fleetctl: secrets, host keys, logs, bundles, history, the lock.
 
 None of it is the fleet's state (that is the provider's); losing it costs new passwords at the next deploy.
 """
@@ -26,6 +26,7 @@ class State:
         base = environ.get("FLEETCTL_HOME") or environ.get("XDG_STATE_HOME", "~/.local/state") + "/fleetctl"
         self.path = Path(base).expanduser().absolute() / name
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.lock_fd: int | None = None  # while the lock is held: a child that has it keeps the lock with it
 
     @property
     def known_hosts(self) -> Path:
@@ -63,12 +64,19 @@ class State:
                 raise LockError(message, hint="wait, then try again") from None
             file.truncate(0)
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}, {what}, since {stamp})")
+            file.write(f"{operator()} (pid {os.getpid()}, {what}, since {stamp})")
             file.flush()
+            self.lock_fd = file.fileno()
             try:
                 yield
             finally:
+                self.lock_fd = None
                 file.truncate(0)
+
+
+def operator() -> str:
+    """Return who runs fleetctl, and where."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def known_as(host: Host) -> str:

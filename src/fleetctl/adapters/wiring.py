@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,12 @@ from urllib.parse import quote, urlsplit
 
 from fleetctl.adapters import assets, bundle, secrets
 from fleetctl.adapters.ansible import AnsiblePlaybook
+from fleetctl.adapters.history import Entry, History
 from fleetctl.adapters.providers.static import StaticProvider
 from fleetctl.adapters.ssh import FabricRemote
 from fleetctl.adapters.state import State
-from fleetctl.core.inventory import REDIS_PORT, Context
+from fleetctl.core.inventory import POSTGRES_PORT, REDIS_PORT, USER, Context
+from fleetctl.errors import UsageError
 from fleetctl.model import Host, HostState
 from fleetctl.ports import Fleet, HostSource
 from fleetctl.spec.load import load
@@ -50,25 +53,51 @@ class Wired:
     def converger(self) -> AnsiblePlaybook:
         return AnsiblePlaybook(self.state)
 
+    @cached_property
+    def history(self) -> History:
+        return History(self.state.path)
+
+    @contextmanager
+    def change(self, what: str, command: str) -> Iterator[Entry]:
+        """Hold the fleet's lock for one change, and keep it in the history."""
+        with self.state.lock(what), self.history.record(command) as entry:
+            yield entry
+
     def fleet(self, spec: FleetSpec) -> Fleet:
         """Return what workflows act on, under `spec` (this one, or one fitted to what exists)."""
-        return Fleet(spec, self.provider, self.remote, self.converger, self.context, self.state.pin)
+        return Fleet(spec, self.provider, self.remote, self.converger, self.context, self.redis_url, self.state.pin)
 
     def running(self) -> dict[str, Host]:
         """Return the running hosts by name."""
         return {host.name: host for host in self.provider.hosts() if host.state is HostState.RUNNING}
 
-    def producer_url(self) -> str:
-        """Return the Redis URL, password included, of the user that publishes jobs."""
+    def redis_url(self, user: str) -> str:
+        """Return the Redis URL, password included, of one of the fleet's Redis users; an external one has one user."""
         redis = self.spec.services.redis
-        values = secrets.read(self.state.path / secrets.FILE)
         if redis.url is not None:
-            user = urlsplit(redis.url).username or ""
-            password = values["fleet_secret_redis_worker_password"]
-            return redis.url.replace(f"{user}@", f"{user}:{quote(password.get_secret_value(), safe='')}@", 1)
-        password = values["fleet_secret_redis_producer_password"]
-        address = self.running()[redis.host or ""].address
-        return f"redis://producer:{quote(password.get_secret_value(), safe='')}@{address}:{REDIS_PORT}/0"
+            return self._with_password(redis.url, "redis_worker_password")
+        address = self._address_of(redis.host, "Redis")
+        return self._with_password(f"redis://{user}@{address}:{REDIS_PORT}/0", f"redis_{user}_password")
+
+    def database_url(self) -> str:
+        """Return the Postgres URL, password included."""
+        postgres = self.spec.services.postgres
+        url = postgres.url
+        if url is None:
+            address = self._address_of(postgres.host, "Postgres")
+            url = f"postgresql://{USER}@{address}:{POSTGRES_PORT}/{postgres.database}"
+        return self._with_password(url, "postgres_password")
+
+    def _address_of(self, host: str | None, service: str) -> str:
+        hosts = self.running()
+        if host not in hosts:
+            raise UsageError(f"{service}'s host {host} does not run", hint="fleetctl deploy")
+        return hosts[host].address
+
+    def _with_password(self, url: str, name: str) -> str:
+        password = secrets.read(self.state.path / secrets.FILE)[f"fleet_secret_{name}"].get_secret_value()
+        user = urlsplit(url).username or ""
+        return url.replace(f"{user}@", f"{user}:{quote(password, safe='')}@", 1)
 
     def context(self) -> Context:
         """Return what the inventory needs, with secrets made and the app staged.
@@ -88,6 +117,7 @@ class Wired:
             known_hosts=str(self.state.known_hosts),
             storage_kind=self._storage_kind(),
             networks=self.provider.networks,
+            ca=Path(self.spec.services.ca).read_text() if self.spec.services.ca else None,
             role_digests=assets.role_digests(),
         )
 

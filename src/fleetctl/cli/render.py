@@ -1,4 +1,4 @@
-"""How answers and progress look. The only module that imports rich. stdout: the answer; stderr: the story."""
+"""How answers look, on stdout. This module and story.py are the only ones that import rich."""
 
 from __future__ import annotations
 
@@ -7,134 +7,23 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from fleetctl.adapters.history import Change
+from fleetctl.cli.story import say
 from fleetctl.core.plan import Plan
-from fleetctl.model import Check, Event, LoadReport, OnEvent
+from fleetctl.model import Check, LoadReport
+from fleetctl.workflows.claims import Rescue
 from fleetctl.workflows.deploy import DeployReport
+from fleetctl.workflows.quarantine import Quarantined, Released
 from fleetctl.workflows.status import FleetStatus
 
 WIDTH = 200  # of tables off a terminal
-
-_LIVE: list[Progress] = []
-
-
-@contextmanager
-def story() -> Iterator[OnEvent]:
-    """Yield the callback that tells progress: bars for phases and hosts on a terminal, plain lines off one."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines().take
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )  # fmt: skip
-    with Progress(*columns, console=console, redirect_stdout=False) as progress:
-        _LIVE.append(progress)
-        try:
-            yield _Bars(progress).take
-        finally:
-            _LIVE.pop()
-
-
-class _Lines:
-    """A line when a phase starts and ends, for each note, and every few seconds for the steps."""
-
-    EVERY_SECONDS = 5.0
-
-    def __init__(self) -> None:
-        self._began = self._said = time.monotonic()
-        self._steps: dict[str, tuple[int, int]] = {}
-
-    def take(self, event: Event) -> None:
-        match event.kind:
-            case "phase":
-                self._began = self._said = time.monotonic()
-                self._steps.clear()
-                self._say(f"{event.phase}: {event.message}")
-            case "note":
-                self._say(f"{event.phase}: {event.message}")
-            case "step":
-                self._steps[event.host or ""] = (event.done, event.total)
-                if time.monotonic() - self._said > self.EVERY_SECONDS:
-                    self._said = time.monotonic()
-                    done, total = (sum(values) for values in zip(*self._steps.values(), strict=True))
-                    self._say(f"{event.phase}: {done} of {total} steps; {event.message}")
-            case "end":
-                self._say(f"{event.phase}: done in {time.monotonic() - self._began:.1f} s")
-
-    def _say(self, text: str) -> None:
-        click.echo(text, err=True)
-
-
-class _Bars:
-    """A bar for each phase, and under it one for each host at work."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._phases: dict[str, TaskID] = {}
-        self._hosts: dict[str, TaskID] = {}
-        self._shares: dict[str, float] = {}
-
-    def take(self, event: Event) -> None:
-        match event.kind:
-            case "phase":
-                self._phases[event.phase] = self._progress.add_task(
-                    f"[bold]{event.phase}", total=event.total or None, note=event.message
-                )
-            case "note":
-                self._note(event)
-            case "step":
-                self._step(event)
-            case "end":
-                self._end(event.phase)
-
-    def _phase(self, event: Event) -> TaskID:
-        if event.phase not in self._phases:
-            self._phases[event.phase] = self._progress.add_task(f"[bold]{event.phase}", total=event.total, note="")
-        return self._phases[event.phase]
-
-    def _note(self, event: Event) -> None:
-        self._progress.update(self._phase(event), note=event.message)
-
-    def _step(self, event: Event) -> None:
-        phase = self._phase(event)
-        if event.host is None:
-            self._progress.update(phase, completed=event.done, total=event.total, note=event.message)
-            return
-        if event.host not in self._hosts:
-            self._hosts[event.host] = self._progress.add_task(f"  {event.host}", total=event.total, note="")
-        self._progress.update(self._hosts[event.host], completed=event.done, total=event.total, note=event.message)
-        self._shares[event.host] = event.done / event.total if event.total else 0
-        self._progress.update(phase, completed=int(sum(self._shares.values())))
-
-    def _end(self, phase: str) -> None:
-        for task in self._hosts.values():
-            self._progress.remove_task(task)
-        self._hosts.clear()
-        self._shares.clear()
-        task_id = self._phases[phase]
-        total = next(task.total for task in self._progress.tasks if task.id == task_id) or 1
-        self._progress.update(task_id, completed=total, total=total)
-        self._progress.stop_task(task_id)
-
-
-@contextmanager
-def paused() -> Iterator[None]:
-    """Take the bars away for a question on the terminal."""
-    for progress in _LIVE:
-        progress.stop()
-    yield
-    for progress in _LIVE:
-        progress.start()
 
 
 def plan(value: Plan, *, as_json: bool) -> None:
@@ -149,10 +38,7 @@ def plan(value: Plan, *, as_json: bool) -> None:
 def plan_note(value: Plan) -> None:
     """Tell the plan on stderr, before it is applied."""
     for line in _plan_lines(value):
-        if _LIVE:
-            _LIVE[-1].console.print(line, highlight=False)
-        else:
-            click.echo(line, err=True)
+        say(line)
 
 
 def _plan_lines(value: Plan) -> Iterator[str]:
@@ -282,14 +168,14 @@ def load(report: LoadReport, *, as_json: bool) -> None:
     table = Table("figure", "value", box=None, pad_edge=False)
     for field in dataclasses.fields(report):
         value = getattr(report, field.name)
-        if field.name in ("per_unit", "problems"):
+        if field.name in ("per_unit", "reasons", "problems"):
             continue
         table.add_row(field.name, f"{value:.2f}" if isinstance(value, float) else str(value))
     console.print(table)
     jobs = sorted(report.per_unit.values())
     if jobs:
         console.print(f"{len(jobs)} units, {jobs[0]} to {jobs[-1]} jobs each")
-    for problem in report.problems:
+    for problem in (*report.reasons, *report.problems):
         console.print(Text(problem, style="red"))
 
 
@@ -304,5 +190,74 @@ def _verdict(is_ok: bool) -> Text:
 
 def _json(value: Any, **more: Any) -> None:
     plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    json.dump(plain | more, sys.stdout, indent=2, default=str)
+    json.dump(plain | more if more else plain, sys.stdout, indent=2, default=str)
     sys.stdout.write("\n")
+
+
+def history(changes: Sequence[Change], *, as_json: bool) -> None:
+    """Print who changed the fleet, the latest last."""
+    if as_json:
+        _json([dataclasses.asdict(change) for change in changes])
+        return
+    table = Table("when (UTC)", "who", "command", "took", "result", "what", box=None, pad_edge=False)
+    for change in changes:
+        took = f"{change.seconds:.0f} s" if change.seconds is not None else "-"
+        style = "green" if change.result == "done" else "red"
+        table.add_row(
+            _time(change.began_at),
+            change.operator,
+            change.command,
+            took,
+            Text(change.result, style=style),
+            change.summary,
+        )
+    _console().print(table)
+
+
+def rescue(value: Rescue, *, as_json: bool) -> None:
+    """Print what became of a dead host's jobs."""
+    if as_json:
+        _json(value)
+        return
+    click.echo(f"{value.host}: {len(value.restored)} jobs are in their queues again")
+    for job in value.quarantined:
+        click.echo(f"{value.host}: job {job} has lost its worker too often: fleetctl quarantine show {job}")
+
+
+def quarantined(jobs: Sequence[Quarantined], *, as_json: bool) -> None:
+    """Print the jobs in quarantine."""
+    if as_json:
+        _json({"jobs": [dataclasses.asdict(job) for job in jobs]})
+        return
+    table = Table("job", "task", "queue", "since (UTC)", "last death", box=None, pad_edge=False)
+    for job in jobs:
+        last = job.deaths[-1]
+        table.add_row(job.job, job.task, job.queue, _time(job.at), f"{last.unit} on {last.host}: {last.detail}")
+    _console().print(table)
+
+
+def evidence(job: Quarantined, *, as_json: bool) -> None:
+    """Print one job with how its workers died, and what it was called with."""
+    if as_json:
+        _json(job)
+        return
+    click.echo(f"job {job.job}: {job.task} from queue {job.queue}, in quarantine since {_time(job.at)} UTC")
+    for death in job.deaths:
+        click.echo(f"  {_time(death.at)}: {death.kind} died, unit {death.unit} on {death.host}: {death.detail}")
+    click.echo(json.dumps(job.message, indent=2))
+    click.echo(f"fleetctl quarantine release {job.job} puts it back")
+
+
+def released(value: Released, *, as_json: bool) -> None:
+    """Print which jobs left quarantine."""
+    if as_json:
+        _json(value)
+        return
+    for job in value.released:
+        click.echo(f"{job}: in its queue again")
+    for job in value.unknown:
+        click.echo(f"{job}: not in quarantine", err=True)
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))

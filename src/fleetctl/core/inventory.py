@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from fleetctl.core import ssh
 from fleetctl.core.digest import digest
-from fleetctl.core.layout import WantedHost, roles_of
+from fleetctl.core.layout import APP_GROUPS, WantedHost, roles_of
 from fleetctl.model import Host
 from fleetctl.spec.models import FleetSpec, Pool
 
@@ -42,6 +42,7 @@ class Context:
     known_hosts: str
     storage_kind: str  # "nfs"; "bind": one directory of this computer, by the provider; "mounted": by something else
     networks: tuple[str, ...]  # who may reach the services, CIDR
+    ca: str | None  # certificates (PEM) by which external services are trusted
     role_digests: Mapping[str, str]  # role -> digest of its files; "playbooks" -> of playbooks and group_vars
 
 
@@ -53,7 +54,9 @@ def inventory(spec: FleetSpec, wanted: Sequence[WantedHost], hosts: Sequence[Hos
         "nfs": _group(wanted, present, "nfs", {"fleet_nfs_clients": _nfs_clients(wanted, present, context)}),
         "postgres": _group(wanted, present, "postgres", {"fleet_postgres": _postgres(spec, context)}),
         "redis": _group(wanted, present, "redis", {"fleet_redis": _redis(spec, context)}),
-        "workers": _group(wanted, present, "workers", _worker_vars(spec, present, context)),
+        "clients": _group(wanted, present, "clients", {"fleet_redis_url": _redis_url(spec, present, "producer")}),
+        "workers": _group(wanted, present, "workers", {"fleet_redis_url": _redis_url(spec, present, "worker")}),
+        "apps": {"children": ["clients", "workers"], "vars": _app_vars(spec, present, context)},
     }
     for name, pool in spec.pools.items():
         members = [host.name for host in wanted if host.pool == name and host.name in present]
@@ -80,7 +83,8 @@ def stamp(inventory: Inventory, host: WantedHost, context: Context) -> str:
 
     The secrets file holds generated passwords of high entropy, so its share in the digest tells nothing about them.
     """
-    groups = ["all", *host.groups, *([f"pool_{host.pool}".replace("-", "_")] if host.pool else [])]
+    groups = ["all", *host.groups, *(["apps"] if host.has_app else [])]
+    groups += [f"pool_{host.pool}".replace("-", "_")] if host.pool else []
     hostvars = inventory["_meta"]["hostvars"][host.name]
     return digest(
         {
@@ -105,7 +109,7 @@ def image_key(recipe: str, groups: tuple[str, ...], inventory: Inventory, contex
             "roles": {role: context.role_digests[role] for role in (*roles_of(groups), "playbooks")},
             "user": [variables["fleet_user"], variables["fleet_uid"]],
             "storage": variables["fleet_storage"]["path"],
-            "bundle": context.bundle_digest if "workers" in groups else "",
+            "bundle": context.bundle_digest if APP_GROUPS.intersection(groups) else "",
         }
     )
 
@@ -165,7 +169,8 @@ def _all_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) ->
 def _nfs_clients(wanted: Sequence[WantedHost], present: Mapping[str, Host], context: Context) -> list[str]:
     if context.storage_kind != "nfs":
         return []
-    return [present[host.name].address for host in wanted if "workers" in host.groups and host.name in present]
+    mounting = [host for host in wanted if host.has_app and "nfs" not in host.groups]
+    return [present[host.name].address for host in mounting if host.name in present]
 
 
 def _postgres(spec: FleetSpec, context: Context) -> dict[str, Any]:
@@ -189,15 +194,25 @@ def _redis(spec: FleetSpec, context: Context) -> dict[str, Any]:
     }
 
 
-def _worker_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) -> dict[str, Any]:
-    postgres, redis = spec.services.postgres, spec.services.redis
+def _redis_url(spec: FleetSpec, present: Mapping[str, Host], user: str) -> str:
+    redis = spec.services.redis
+    return redis.url or f"redis://{user}@{_address_of(redis.host, present)}:{REDIS_PORT}/0"
+
+
+def _app_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) -> dict[str, Any]:
+    postgres = spec.services.postgres
     return {
         "fleet_key_prefix": key_prefix(spec),
         "fleet_visibility_timeout_seconds": spec.visibility_timeout_seconds,
         "fleet_postgres_url": postgres.url
         or f"postgresql://{USER}@{_address_of(postgres.host, present)}:{POSTGRES_PORT}/{postgres.database}",
-        "fleet_redis_url": redis.url or f"redis://worker@{_address_of(redis.host, present)}:{REDIS_PORT}/0",
-        "fleet_app": {"module": spec.app.module, "environment": dict(spec.app.environment)},
+        "fleet_app": {
+            "module": spec.app.module,
+            "routes": dict(spec.app.routes),
+            "environment": dict(spec.app.environment),
+        },
+        "fleet_default_queue": spec.default_queue,
+        "fleet_ca": context.ca,
         "fleet_bundle": context.bundle,
         "fleet_bundle_digest": context.bundle_digest,
         "fleet_wheelhouse_cache": context.wheelhouse_cache,

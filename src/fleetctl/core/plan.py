@@ -20,7 +20,8 @@ class Plan:
     launch: tuple[HostRequest, ...] = ()
     converge: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
-    retire: tuple[str, ...] = ()
+    retire: tuple[str, ...] = ()  # idle ones first
+    busy: Mapping[str, int] = field(default_factory=dict)  # host to retire -> jobs that run there, where it is known
     reasons: Mapping[str, str] = field(default_factory=dict)  # host -> why
     unknown: Mapping[str, str] = field(default_factory=dict)  # host outside the spec that could not be asked -> why
 
@@ -47,10 +48,12 @@ def make(
     images: Mapping[tuple[str, ...], str],
     is_elastic: bool,
     storage: bool,
+    running_jobs: Mapping[str, int] | None = None,
     force: bool = False,
 ) -> Plan:
     """Return the plan. `stamps`: host -> stamp it should carry (absent while its address is unknown). `images`: groups
-    -> key of the image that such hosts start from (empty where the provider bakes none). `force` converges all."""
+    -> key of the image that such hosts start from (empty where the provider bakes none). `running_jobs`: host -> jobs,
+    where it was asked. `force` converges all."""
     existing = {host.name: host for host in observed.hosts}
     reasons: dict[str, str] = {}
     launch: list[HostRequest] = []
@@ -75,8 +78,10 @@ def make(
             keep.append(host.name)
     names = {host.name for host in wanted}
     strangers = [host.name for host in observed.hosts if host.name not in names]
-    retire = [name for name in strangers if is_elastic or name in observed.stamps]
-    reasons.update(dict.fromkeys(retire, "is not in the spec"))
+    jobs = running_jobs or {}
+    retire = sorted((n for n in strangers if is_elastic or n in observed.stamps), key=lambda name: jobs.get(name, 0))
+    for name in retire:
+        reasons[name] = "is not wanted any more" + (f", {jobs[name]} jobs run there" if jobs.get(name) else "")
     needed = {request.roles: request.image for request in launch if request.image is not None}
     bake = [
         HostRequest(f"bake-{'-'.join(groups)}", groups, key)
@@ -84,4 +89,5 @@ def make(
         if key not in observed.images
     ]
     unknown = {name: observed.silent[name] for name in strangers if name not in retire and name in observed.silent}
-    return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), reasons, unknown)
+    busy = {name: jobs[name] for name in retire if jobs.get(name)}
+    return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), busy, reasons, unknown)

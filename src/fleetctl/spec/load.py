@@ -143,6 +143,7 @@ def _absolute(spec: FleetSpec, directory: Path) -> FleetSpec:
     postgres, redis = spec.services.postgres, spec.services.redis
     services = spec.services.model_copy(
         update={
+            "ca": resolve(spec.services.ca),
             "postgres": postgres.model_copy(update={"password": resolve_reference(postgres.password)}),
             "redis": redis.model_copy(update={"password": resolve_reference(redis.password)}),
         }

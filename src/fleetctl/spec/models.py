@@ -26,6 +26,7 @@ from fleetctl.spec.shapes import (
     RelativePath,
     Seconds,
     SecretRef,
+    TaskPattern,
     User,
     Whole,
 )
@@ -180,6 +181,11 @@ class Services(Model):
         description="the jobs' broker and result backend",
         examples=[{"host": "redis"}],
     )
+    ca: Line | None = Field(
+        default=None,
+        description="file of PEM certificates by which external Postgres and Redis are trusted; relative to fleet.yml",
+        examples=["ca.pem"],
+    )
 
 
 class Recycle(Model):
@@ -278,6 +284,11 @@ class App(Model):
         description="where the Celery app is, such as workers.app or workers.app:celery",
         examples=["workers.app:celery"],
     )
+    routes: dict[TaskPattern, Queue] = Field(
+        default={},
+        description="queues by name of the task, where * stands for any part of it; the app's own task_routes go first",
+        examples=[{"reports.*": "celery"}],
+    )
     environment: dict[EnvName, EnvValue] = Field(
         default={}, description="variables of every unit, not secret", examples=[{"LOG_LEVEL": "info"}]
     )
@@ -301,6 +312,12 @@ class FleetSpec(Model):
     services: Services = Field(
         default=Services(), description="where NFS, Postgres and Redis run", examples=[{"redis": {"host": "redis"}}]
     )
+    clients: tuple[Name, ...] | None = Field(
+        default=None,
+        description="hosts whose programs submit jobs: they have the app, the storage and the services, and no unit; "
+        "the NFS host when absent",
+        examples=[["nfs"]],
+    )
     pools: dict[Name, Pool] = Field(
         min_length=1,
         description="the workers, by name of the pool",
@@ -313,6 +330,19 @@ class FleetSpec(Model):
     @property
     def slots(self) -> int:
         return sum(pool.count * pool.concurrency for pool in self.pools.values())
+
+    @property
+    def client_hosts(self) -> tuple[str, ...]:
+        """Hosts of the group `clients`."""
+        if self.clients is not None:
+            return self.clients
+        return (self.services.nfs.host,) if self.services.nfs.host is not None else ()
+
+    @property
+    def default_queue(self) -> str:
+        """Where jobs without a route go: Celery's own default when a pool serves it, else the first queue."""
+        served = [queue for pool in self.pools.values() for queue in pool.queues]
+        return "celery" if "celery" in served else served[0]
 
     @property
     def visibility_timeout_seconds(self) -> int:

@@ -15,6 +15,7 @@ DURATION = r"^[0-9]+\s*(s|m|h)$"
 NAME = r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"
 SECRET_REF = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$"  # noqa: S105  a pattern, not a secret
 QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
+TASK_PATTERN = r"^[A-Za-z_*][A-Za-z0-9_.*-]*$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 ENV_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
 ABSOLUTE_PATH = r"^/[A-Za-z0-9._/-]*$"
@@ -34,6 +35,10 @@ WANTED: Mapping[str, tuple[str, str]] = {
         "write env:NAME or file:PATH; the secret itself never stands in this file",
     ),
     QUEUE: ("not a usable queue name", "use letters, digits, dots, dashes and underscores, 100 characters at most"),
+    TASK_PATTERN: (
+        "not the name of a task",
+        "write a name such as reports.make, where * stands for any part: reports.*",
+    ),
     ENV_NAME: ("not the name of a variable", "use letters, digits and underscores, such as LOG_LEVEL"),
     ENV_VALUE: ("holds a line break or another control character", "keep it on one line, or make it a file of the app"),
     ABSOLUTE_PATH: ("not an absolute path", "use letters, digits, dots, dashes and slashes, such as /shared/fleet"),
@@ -118,6 +123,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(pattern=NAME)]
 SecretRef = Annotated[str, Field(pattern=SECRET_REF)]
 Queue = Annotated[str, Field(pattern=QUEUE)]
+TaskPattern = Annotated[str, Field(pattern=TASK_PATTERN)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
 EnvValue = Annotated[str, Field(pattern=ENV_VALUE)]
 AbsolutePath = Annotated[str, Field(pattern=ABSOLUTE_PATH)]

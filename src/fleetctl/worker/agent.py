@@ -4,17 +4,25 @@
 
 Started as root it reads the host's environment and credentials, then becomes the fleet's user before it acts. Requests:
 
-    {"command": "check", "units": ["worker-1"], "storage_token": {"path": ..., "content": ...}, "wrong_password": true,
-     "timeout": 120}
+    {"command": "check", "units": ["worker-1"], "wrong_password": true, "timeout": 120}
         -> {"event": "result", "checks": [{"name", "is_ok", "detail", "fix"}]}
     {"command": "load", "jobs": 600, "seconds": 20, "work": "sleep" | "io", "queue": "celery", "run": id,
-     "timeout": 600, "keep": false, "redis_url": ...}
+     "timeout": 600, "keep": false}
         -> {"event": "progress", "submitted", "running", "done", "failed"} about every second,
            {"event": "result", ...the fields of a load report}
-    {"command": "write", "path": ..., "content": ...}     a file on the shared storage, whole or not at all
-    {"command": "remove", "path": ...}                    a file or directory on the shared storage
-        -> {"event": "result"}
+    {"command": "claims"}                                 which jobs are in whose hands
+        -> {"event": "result", "claims": [{"tag", "job", "task", "queue", "unit", "host", "machine", "boot", "at"}]}
+    {"command": "rescue", "host": ..., "machine": null}   gives back what a host that is gone held; with "machine", the
+                                                          /etc/machine-id of its successor, only what that one does not
+        -> {"event": "result", "restored": [job], "quarantined": [job]}
+    {"command": "quarantine", "operation": "list"}
+        -> {"event": "result", "jobs": [{"job", "task", "queue", "at", "deaths": [...]}]}
+    {"command": "quarantine", "operation": "show", "jobs": [job]}
+        -> {"event": "result", "jobs": [{... and "message": {"headers", "args", "kwargs"}}]}
+    {"command": "quarantine", "operation": "release", "jobs": [job]}
+        -> {"event": "result", "released": [job], "unknown": [job]}
 
+Each may carry "redis_url", which takes the place of the host's own.
 A request that cannot be carried out ends with {"event": "error", "message": ...} and exit status 1.
 """
 
@@ -23,15 +31,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.worker import checks, credentials, settings, storage
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from fleetctl.worker import checks, claims, host, quarantine, settings, storage
 from fleetctl.worker.credentials import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,27 +47,15 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 OnLine = Callable[[Answer], None]
-
-
-def parse_environment(text: str) -> dict[str, str]:
-    """Return the variables of an environment file: lines KEY=VALUE, values quoted as for a shell."""
-    return dict(word.partition("=")[::2] for word in shlex.split(text, comments=True))
-
-
-def become(user: str) -> None:
-    """Give up root for `user`; whoever is not root stays who they are."""
-    if os.geteuid() != 0:
-        return
-    account = pwd.getpwnam(user)
-    os.initgroups(user, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    os.environ["HOME"] = account.pw_dir
+_EXPECTED = (
+    ConfigurationError, storage.StorageError, quarantine.UnknownJobError, RedisError, OperationalError,
+    OSError, ValueError, TypeError, KeyError,
+)  # fmt: skip
 
 
 def check(request: Mapping[str, Any]) -> Answer:
     """Try what this host's units need, then the units."""
-    broker = settings.read(os.environ)
+    broker = _broker(request)
     try_wrong = bool(request.get("wrong_password", True))
 
     def enter_redis(url: str) -> None:
@@ -68,8 +64,6 @@ def check(request: Mapping[str, Any]) -> Answer:
     found = checks.service("postgres", _variable("DATABASE_URL"), checks.enter_postgres, try_wrong=try_wrong)
     redis_checks = checks.service("redis", broker.url, enter_redis, try_wrong=try_wrong)
     found += redis_checks
-    if token := request.get("storage_token"):
-        found.append(checks.shared_file(token["path"], token["content"]))
     if names := request.get("units"):
         if redis_checks[0].is_ok:
             found += checks.units(_app(broker), broker, names, seconds=float(request.get("timeout", 120)))
@@ -82,10 +76,10 @@ def load(request: Mapping[str, Any], tell: OnLine) -> Answer:
     """Put a load on the fleet and report on it."""
     from fleetctl.worker.load import Load, put
 
-    broker = settings.read(os.environ)
-    if request.get("redis_url"):
-        broker = replace(broker, url=request["redis_url"])
+    broker = _broker(request)
     wanted = Load(**{key: value for key, value in request.items() if key not in ("command", "redis_url")})
+    if "queue" not in request and broker.default_queue:
+        wanted = replace(wanted, queue=broker.default_queue)
     return put(
         _app(broker),
         broker,
@@ -96,6 +90,53 @@ def load(request: Mapping[str, Any], tell: OnLine) -> Answer:
     )
 
 
+def list_claims(channel: Any) -> Answer:
+    """Return which jobs are in whose hands, the oldest claim first."""
+    found = sorted(claims.held(channel).items(), key=lambda item: item[1].at)
+    return {"claims": [asdict(claim) | {"tag": tag} for tag, claim in found]}
+
+
+def rescue(request: Mapping[str, Any], channel: Any, app: Celery[Any]) -> Answer:
+    """Give back what a host that is gone held, its death counted."""
+    host_name, successor = request["host"], request.get("machine")
+    death = claims.died("host", unit="", host=host_name, detail="the host was given up for dead")
+
+    def is_theirs(claim: claims.Claim) -> bool:
+        return claim.host == host_name and (successor is None or claim.machine != successor)
+
+    found = claims.rescue(channel, is_theirs=is_theirs, death=death)
+    for claim in found["quarantined"]:
+        quarantine.mark(app, claim.job)
+    return {outcome: [claim.job for claim in found[outcome]] for outcome in ("restored", "quarantined")}
+
+
+def keep_out(request: Mapping[str, Any], channel: Any, app: Celery[Any]) -> Answer:
+    """List, show or release jobs in quarantine."""
+    match request.get("operation"):
+        case "list":
+            return {"jobs": quarantine.listed(channel)}
+        case "show":
+            return {"jobs": quarantine.show(channel, request["jobs"])}
+        case "release":
+            return dict(quarantine.release(channel, app, request["jobs"]))
+        case other:
+            raise ConfigurationError(f"quarantine has no such operation: {other}")
+
+
+def on_ledger(request: Mapping[str, Any]) -> Answer:
+    """Carry out a request about claims or quarantine."""
+    app = _app(_broker(request), transport=settings.TRANSPORT)
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        match request["command"]:
+            case "claims":
+                return list_claims(channel)
+            case "rescue":
+                return rescue(request, channel, app)
+            case _:
+                return keep_out(request, channel, app)
+
+
 def act(request: Mapping[str, Any], tell: OnLine) -> Answer:
     """Carry out one request and return its result."""
     match request.get("command"):
@@ -103,9 +144,8 @@ def act(request: Mapping[str, Any], tell: OnLine) -> Answer:
             return check(request)
         case "load":
             return load(request, tell)
-        case "write" | "remove" as operation:
-            storage.in_child(operation, dict(request), seconds=checks.STORAGE_SECONDS)
-            return {}
+        case "claims" | "rescue" | "quarantine":
+            return on_ledger(request)
         case other:
             raise ConfigurationError(f"no such command: {other}")
 
@@ -113,28 +153,31 @@ def act(request: Mapping[str, Any], tell: OnLine) -> Answer:
 def main(argv: list[str] | None = None) -> int:
     """Read the host's files, become the fleet's user, answer one request."""
     parser = argparse.ArgumentParser(prog="fleetctl.worker.agent")
-    parser.add_argument("--environment", type=Path, default=Path("/etc/fleet/environment"))
-    parser.add_argument("--credentials", type=Path, default=Path("/etc/fleet/credentials.json"))
-    parser.add_argument("--user", default="fleet")
+    host.add_options(parser)
     options = parser.parse_args(argv)
     try:
         request = json.load(sys.stdin)
-        os.environ.update(parse_environment(options.environment.read_text()))
-        os.environ.update(credentials.parse(options.credentials.read_text(), source=str(options.credentials)))
-        become(options.user)
+        host.enter(options)
         answer = act(request, _say)
-    except (ConfigurationError, storage.StorageError, OSError, ValueError, TypeError, KeyError) as exc:
+    except _EXPECTED as exc:
         _say({"event": "error", "message": f"{type(exc).__name__}: {exc}"})
         return 1
     _say({"event": "result", **answer})
     return 0
 
 
-def _app(broker: settings.Broker) -> Celery[Any]:
+def _broker(request: Mapping[str, Any]) -> settings.Broker:
+    broker = settings.read(os.environ)
+    return replace(broker, url=request["redis_url"]) if request.get("redis_url") else broker
+
+
+def _app(broker: settings.Broker, *, transport: str | None = None) -> Celery[Any]:
     from celery import Celery
 
     app: Celery[Any] = Celery("fleetctl")
     settings.apply(app, broker, is_worker=False)
+    if transport:
+        app.conf.broker_transport = transport
     return app
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.app.utils import find_app
 from celery.utils.imports import import_from_cwd
 
-from fleetctl.worker import credentials, jobs, memory, settings
+from fleetctl.worker import credentials, custody, jobs, memory, settings
 from fleetctl.worker.credentials import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,14 @@ def build() -> Celery[Any]:
     settings.apply(app, broker, is_worker=True)
     jobs.register(app)
     memory.install()
+    signals.worker_init.connect(begin, weak=False)
     return app
+
+
+def begin(sender: Any, **_: Any) -> None:
+    """Make this process the one that takes this unit's jobs, under the unit's and the host's names in the fleet."""
+    unit = os.environ.get("FLEET_UNIT") or sender.hostname.partition("@")[0]
+    custody.begin(unit, os.environ.get("FLEET_HOST") or socket.gethostname())
 
 
 def find(name: str) -> Celery[Any]:

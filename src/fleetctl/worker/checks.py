@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from fleetctl.worker import records, storage
+from fleetctl.worker import records
 from fleetctl.worker.settings import Broker
 
 if TYPE_CHECKING:
     from celery import Celery
 
 SERVICE_SECONDS = 10.0
-STORAGE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -107,17 +106,6 @@ def enter_redis(url: str, *, ca_file: str | None = None) -> None:
         raise RefusedError(_first_line(exc)) from exc
     finally:
         client.close()
-
-
-def shared_file(path: str, content: str) -> Check:
-    """Check that a file which another host wrote is here, whole."""
-    claim = "storage shows what another host wrote"
-    fix = "see whether the shared storage is mounted here: findmnt, systemctl --failed"
-    try:
-        seen = storage.in_child("read", {"path": path}, seconds=STORAGE_SECONDS)
-    except storage.StorageError as exc:
-        return Check(claim, False, f"{path}: {exc}", fix)
-    return Check(claim, True, path) if seen == content else Check(claim, False, f"{path}: other content", fix)
 
 
 def units(app: Celery[Any], broker: Broker, names: Sequence[str], *, seconds: float) -> list[Check]:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import Celery, Task
 
@@ -28,6 +29,12 @@ _INSERT = (
 )
 
 
+PATIENCE_SECONDS = 60.0
+_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     _Task = Task[Any, Any]
 else:
@@ -41,9 +48,7 @@ class BuiltIn(_Task):
     serializer = "json"
     acks_late = True
     reject_on_worker_lost = True
-    retry_on_worker_lost = True  # caps the deliveries of a job whose process dies, at max_retries
-    max_retries = 3
-    default_retry_delay = 5
+    retry_on_worker_lost = False
     ignore_result = False
     track_started = False
     rate_limit = None
@@ -86,17 +91,48 @@ def canary(self: BuiltIn, sent_at: float | None = None) -> dict[str, Any]:
 def io(self: BuiltIn, seconds: float, run: str) -> None:
     """Hold a slot and a Postgres connection for so long; publish 16 files, then commit the row that tells of them.
 
-    A second delivery finds files and row in place and leaves them.
+    A second delivery finds files and row in place and leaves them. Postgres may restart in between.
     """
     import psycopg  # the parent has it already; here, so that programs that publish need not
 
     begun = time.monotonic()
     job = str(self.request.id)
     unit, host = who(self)
-    with recorded(self, run), psycopg.connect(_variable("DATABASE_URL"), connect_timeout=30) as database:
-        storage.publish(storage.job_directory(_variable("FLEET_STORAGE"), run, job), job)
-        time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
-        database.execute(_INSERT, (run, job, unit, host, os.getpid(), storage.FILES))
+    row = (run, job, unit, host, os.getpid(), storage.FILES)
+    address = _variable("DATABASE_URL")
+    with recorded(self, run):
+        database = patiently(
+            lambda: psycopg.connect(address, connect_timeout=30, autocommit=True), psycopg.OperationalError
+        )
+        try:
+            storage.publish(storage.job_directory(_variable("FLEET_STORAGE"), run, job), job)
+            time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
+
+            def commit() -> None:
+                nonlocal database
+                if database.closed:
+                    database = psycopg.connect(address, connect_timeout=30, autocommit=True)
+                database.execute(_INSERT, row)
+
+            patiently(commit, psycopg.OperationalError)
+        finally:
+            database.close()
+
+
+def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:
+    """Return what `attempt` does, made again for a minute while it raises `error`: a service that restarts comes back.
+
+    What it does must bear to be done twice: the first may have been carried out without an answer.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return attempt()
+        except error as exc:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("to be tried again: %s", exc)
+        time.sleep(_RETRY_SECONDS)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from celery import Celery, states
+from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004  redis-py's own names
 
-from fleetctl.worker import jobs, publish, records, storage
+from fleetctl.worker import claims, jobs, publish, records, storage
 from fleetctl.worker.settings import Broker
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -51,7 +52,10 @@ def put(
     kwargs = {"seconds": load.seconds, "run": run}
     publish.submit(app, name, ids, queue=load.queue, kwargs=kwargs, expires_seconds=load.timeout)
     failed = watch.wait(ids, deadline)
-    report = records.summarise(ids, watch.records, failed_elsewhere=failed, submitted_at=submitted_at)
+    report = records.summarise(
+        ids, watch.records, failed_elsewhere=failed, quarantined=watch.quarantined, died=watch.died(ids),
+        submitted_at=submitted_at,
+    )  # fmt: skip
     problems: tuple[str, ...] = ()
     if load.work == "io":
         done = sorted({record.id for record in watch.records if record.error is None} & set(ids))
@@ -66,6 +70,7 @@ class Watch:
 
     def __init__(self, app: Celery[Any], broker: Broker, run: str, queue: str, tell: OnProgress) -> None:
         self.records: list[records.Record] = []
+        self.quarantined: set[str] = set()
         backend: Any = app.backend  # its stubs know no Redis
         self._backend = backend
         self._client = backend.client
@@ -75,26 +80,44 @@ class Watch:
         self._tell = tell
 
     def wait(self, ids: Sequence[str], deadline: float) -> set[str]:
-        """Collect records until every job has ended or the deadline is past; return the ids that failed without one."""
+        """Collect records until every job has ended or the deadline is past; return the ids that failed without one.
+
+        Redis may go away in between: only at the deadline that is an error.
+        """
         open_ids = set(ids)
         failed: set[str] = set()
         next_tell = next_look = 0.0
         while True:
-            self._collect()
-            open_ids -= {record.id for record in self.records}
             now = time.monotonic()
-            if now >= next_look:
-                failed |= self._failed(open_ids)
-                open_ids -= failed
-                next_look = now + _LOOK_SECONDS
-            is_over = not open_ids or now >= deadline
-            if is_over or now >= next_tell:
-                self._story(len(ids), len(open_ids), failed)
-                next_tell = now + _TELL_SECONDS
-            if is_over:
-                self._settle(set(ids), min(deadline, now + _SETTLE_SECONDS))
-                return failed
+            try:
+                self._collect()
+                open_ids -= {record.id for record in self.records}
+                if now >= next_look:
+                    failed |= self._failed(open_ids)
+                    self.quarantined = self._kept_out(open_ids)
+                    next_look = now + _LOOK_SECONDS
+                open_ids -= failed | self.quarantined
+                is_over = not open_ids or now >= deadline
+                if is_over or now >= next_tell:
+                    self._story(len(ids), len(open_ids), failed)
+                    next_tell = now + _TELL_SECONDS
+                if is_over:
+                    self._settle(set(ids), min(deadline, now + _SETTLE_SECONDS))
+                    return failed
+            except (ConnectionError, TimeoutError):
+                if now >= deadline:
+                    raise
             time.sleep(_POLL_SECONDS)
+
+    def died(self, ids: Sequence[str]) -> set[str]:
+        """Return the jobs whose process, unit or host died under them at least once."""
+        pipe = self._client.pipeline(transaction=False)
+        for job in ids:
+            pipe.exists(self._prefix + claims.deaths_key(job))
+        return {job for job, has_died in zip(ids, pipe.execute(), strict=True) if has_died}
+
+    def _kept_out(self, ids: set[str]) -> set[str]:
+        return ids & {key.decode() for key in self._client.hkeys(self._prefix + claims.QUARANTINE)} if ids else set()
 
     def _collect(self) -> None:
         self.records.extend(records.fetch(self._client, self._key, len(self.records)))

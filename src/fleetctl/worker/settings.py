@@ -7,6 +7,7 @@ visibility timeout, since the shortest one among the apps wins.
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import threading
@@ -26,8 +27,7 @@ A = TypeVar("A", bound="Celery[Any]")
 #: Below the app's own settings, whatever way the app sets them.
 PROFILE: Mapping[str, Any] = {
     "task_acks_late": True,  # a running job stays in Redis until it is done
-    "task_reject_on_worker_lost": True,  # a job whose process died runs again ...
-    "task_retry_on_worker_lost": True,  # ... as a retry, so at most max_retries times: rejecting alone loops for ever
+    "task_reject_on_worker_lost": True,  # a job whose process died runs again, until its third death (deaths.py)
     "task_track_started": True,
     "task_serializer": "json",
     "result_serializer": "json",
@@ -39,6 +39,16 @@ PROFILE: Mapping[str, Any] = {
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,  # wait for Redis for ever: giving up would end the running jobs
 }
+
+#: Beside it, for units: their jobs wait for Redis where a program that publishes would rather hear of it.
+WORKER_PROFILE: Mapping[str, Any] = {
+    "result_backend_always_retry": True,
+    "result_backend_base_sleep_between_retries_ms": 100,
+    "result_backend_max_sleep_between_retries_ms": 2000,  # a job's time limit goes on while it waits
+}
+
+#: What takes and gives back jobs; programs that only publish need it not.
+TRANSPORT = "fleetctl.worker.transport:Transport"
 
 _SOCKET_SECONDS = 30.0  # redis-py's own default of 5 s is shorter than a fork of Redis for its log can take
 _CONNECT_SECONDS = 10.0
@@ -54,6 +64,8 @@ class Broker:
     key_prefix: str
     visibility_timeout: int
     ca_file: str | None = None
+    default_queue: str | None = None  # of jobs without a route
+    routes: Mapping[str, str] = field(default_factory=dict)  # pattern of task names -> queue
 
 
 def read(environ: Mapping[str, str]) -> Broker:
@@ -68,20 +80,46 @@ def read(environ: Mapping[str, str]) -> Broker:
     seconds = environ["FLEET_VISIBILITY_TIMEOUT"]
     if not seconds.isdecimal() or int(seconds) < 1:
         raise ConfigurationError(f"FLEET_VISIBILITY_TIMEOUT is not a number of seconds: {seconds!r}")
-    return Broker(environ["REDIS_URL"], environ["FLEET_KEY_PREFIX"], int(seconds), environ.get("FLEET_CA_FILE") or None)
+    return Broker(
+        url=environ["REDIS_URL"],
+        key_prefix=environ["FLEET_KEY_PREFIX"],
+        visibility_timeout=int(seconds),
+        ca_file=environ.get("FLEET_CA_FILE") or None,
+        default_queue=environ.get("FLEET_DEFAULT_QUEUE") or None,
+        routes=_routes(environ.get("FLEET_ROUTES") or "{}"),
+    )
+
+
+def _routes(text: str) -> dict[str, str]:
+    try:
+        routes = json.loads(text)
+    except ValueError:
+        routes = None
+    if not isinstance(routes, dict) or not all(isinstance(queue, str) for queue in routes.values()):
+        raise ConfigurationError(f"FLEET_ROUTES is not a JSON object of queues by task name: {text}")
+    return routes
 
 
 def configure(app: A) -> A:
     """Give a program that publishes the fleet's broker, prefix, timeouts and profile; return the same app.
 
-    Reads REDIS_URL, FLEET_KEY_PREFIX and FLEET_VISIBILITY_TIMEOUT (and FLEET_CA_FILE for rediss://) from the
-    environment, where $CREDENTIALS_DIRECTORY/fleet.json may hold some of them. Nothing connects yet. The app's own
-    settings win over the profile, in whatever way and order they are set; call this after an assignment to
-    `app.conf.broker_url` and its like, which it overrules. ConfigurationError names what is missing.
+    Reads REDIS_URL, FLEET_KEY_PREFIX and FLEET_VISIBILITY_TIMEOUT (and FLEET_CA_FILE for rediss://, and the fleet's
+    routes, FLEET_DEFAULT_QUEUE and FLEET_ROUTES) from the environment, where $CREDENTIALS_DIRECTORY/fleet.json may hold
+    some of them. Nothing connects yet. The app's own settings win over the profile, in whatever way and order they are
+    set, and its routes are tried before the fleet's; call this after an assignment to `app.conf.broker_url` and its
+    like or to `task_routes`. ConfigurationError names what is missing.
     """
     credentials.load(os.environ)
     apply(app, read(os.environ), is_worker=False)
     return app
+
+
+def for_publishers(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `configure` gives an app, as settings by name: for programs without fleetctl. Holds passwords."""
+    broker = read(environ)
+    routes = {pattern: {"queue": queue} for pattern, queue in broker.routes.items()}
+    settings = {**_profile(broker, is_worker=False), **imposed(broker, {}, is_worker=False)}
+    return settings | ({"task_routes": routes} if routes else {})
 
 
 def apply(app: Celery[Any], broker: Broker, *, is_worker: bool) -> None:
@@ -90,7 +128,8 @@ def apply(app: Celery[Any], broker: Broker, *, is_worker: bool) -> None:
         os.environ.pop(name, None)
 
     def on_configured(source: Any, **_: Any) -> None:
-        _lay_below(source, PROFILE)
+        _lay_below(source, _profile(broker, is_worker=is_worker))
+        _route(source, broker.routes)
         _impose(source, imposed(broker, source, is_worker=is_worker))
 
     app.on_after_configure.connect(on_configured, weak=False)
@@ -132,6 +171,10 @@ def imposed(broker: Broker, own: Mapping[str, Any], *, is_worker: bool) -> dict[
     }
     if is_worker:
         settings["worker_direct"] = True  # a queue for each unit: a job can be sent to one unit
+        settings["broker_transport"] = TRANSPORT
+        settings["worker_consumer"] = "fleetctl.worker.consumer:Consumer"
+        settings["worker_enable_prefetch_count_reduction"] = False  # what runs goes on counting without it
+        settings["worker_cancel_long_running_tasks_on_connection_loss"] = False  # their jobs would run twice
         accepted = list(own.get("accept_content") or [])
         settings["accept_content"] = accepted if "json" in accepted else [*accepted, "json"]  # built-in jobs are JSON
     return settings
@@ -141,6 +184,20 @@ def _tls(broker: Broker) -> dict[str, Any] | None:
     if urlsplit(broker.url).scheme != "rediss":
         return None
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED} | ({"ssl_ca_certs": broker.ca_file} if broker.ca_file else {})
+
+
+def _profile(broker: Broker, *, is_worker: bool) -> dict[str, Any]:
+    default = {"task_default_queue": broker.default_queue} if broker.default_queue else {}
+    return {**PROFILE, **(WORKER_PROFILE if is_worker else {}), **default}
+
+
+def _route(conf: Any, routes: Mapping[str, str]) -> None:
+    # The first route that knows a task is taken. Once only: the settings may be read again.
+    own = conf.task_routes
+    known = list(own) if isinstance(own, list | tuple) else [own] if own else []
+    added = {pattern: {"queue": queue} for pattern, queue in routes.items()}
+    if added and added not in known:
+        _impose(conf, {"task_routes": [*known, added]})
 
 
 def _lay_below(conf: Any, profile: Mapping[str, Any]) -> None:
@@ -161,4 +218,6 @@ def _forget_connections(app: Celery[Any]) -> None:
     state = vars(app)
     state.update(_backend_cache=None, _local=threading.local(), _pool=None, backend_cls=None)
     if "amqp" in state:
-        state["amqp"]._producer_pool = None
+        state["amqp"]._producer_pool = state["amqp"]._rtable = None
+        for name in ("queues", "router"):
+            vars(state["amqp"]).pop(name, None)

@@ -57,15 +57,6 @@ def publish(directory: Path, job: str) -> bool:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file so that a reader finds all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    _write(temporary, text.encode())
-    temporary.rename(path)
-    _flush(path.parent)
-
-
 def missing(root: str, run: str, jobs: list[str]) -> list[str]:
     """Return a line for each job whose files are not all there with their content."""
     problems = []
@@ -130,10 +121,6 @@ def _flush(directory: Path) -> None:
 
 def _main(operation: str, arguments: dict[str, Any]) -> Any:
     match operation:
-        case "read":
-            return Path(arguments["path"]).read_text()
-        case "write":
-            return write(Path(arguments["path"]), arguments["content"])
         case "remove":
             path = Path(arguments["path"])
             return shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

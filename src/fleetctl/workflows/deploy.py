@@ -1,15 +1,16 @@
-"""deploy: observe -> plan -> bake -> launch -> retire -> converge -> verify -> report."""
+"""deploy: observe -> plan -> rescue -> bake -> launch -> retire -> converge -> verify -> report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetctl.core.inventory import Context, Inventory, image_key, inventory
-from fleetctl.core.layout import WantedHost, layout
+from fleetctl.core.layout import WantedHost, choose, existing, layout, too_many
 from fleetctl.core.plan import NEW, Observed, Plan, make
-from fleetctl.errors import ProviderError
+from fleetctl.errors import FleetError, ProviderError
 from fleetctl.model import (
     Check,
     ConvergeReport,
@@ -23,6 +24,8 @@ from fleetctl.model import (
     StepTime,
 )
 from fleetctl.ports import Baker, Elastic, Fleet
+from fleetctl.workflows.agent import with_app
+from fleetctl.workflows.claims import give_back, running_jobs
 from fleetctl.workflows.observe import observe, stamps
 from fleetctl.workflows.phases import Phases
 from fleetctl.workflows.retire import retire
@@ -47,12 +50,22 @@ class DeployReport:
     def is_ok(self) -> bool:
         return not self.failed and all(check.is_ok for check in self.checks)
 
+    @property
+    def summary(self) -> str:
+        """One line: what was done, and what failed."""
+        plan = self.plan
+        done = [("launched", plan.launch), ("converged", self.converged.hosts if self.converged else ())]
+        done += [("retired", plan.retire)]
+        said = [f"{len(of)} {verb}" for verb, of in done if of] or ["nothing to do"]
+        bad = sum(not check.is_ok for check in self.checks)
+        said += [f"failed: {', '.join(self.failed)}"] if self.failed else []
+        return "; ".join([*said, *([f"{bad} checks failed"] if bad else [])])
+
 
 def plan(fleet: Fleet, *, force: bool = False, on_event: OnEvent) -> Plan:
     """Return what `deploy` would do now. Prepares the provider's base image, since image keys depend on it."""
     recipe = fleet.source.prepare(on_event) if isinstance(fleet.source, Baker) else None
-    observed = observe(fleet.source, fleet.remote)
-    return _plan(fleet, layout(fleet.spec), observed, fleet.context(), recipe, force=force)
+    return _plan(fleet, observe(fleet.source, fleet.remote), fleet.context(), recipe, force=force)[1]
 
 
 def deploy(
@@ -69,7 +82,6 @@ def deploy(
     A host that fails is in the report and does not hold up the others. A rerun converges what is missing.
     """
     phases = Phases(on_event, clock)
-    wanted = layout(fleet.spec)
     recipe = None
     if isinstance(fleet.source, Baker):
         with phases.phase("prepare", "base image of this computer's provider"):
@@ -77,9 +89,11 @@ def deploy(
     with phases.phase("observe", "hosts and their stamps"):
         context = fleet.context()
         fleet.pin(fleet.source.hosts())
-        planned = _plan(fleet, wanted, observe(fleet.source, fleet.remote), context, recipe, force=force)
+        observed = observe(fleet.source, fleet.remote)
+        wanted, planned = _plan(fleet, observed, context, recipe, force=force)
     confirm(planned)
 
+    _rescue(fleet, observed, planned, wanted, phases)
     if planned.bake and isinstance(fleet.source, Baker):
         with phases.phase("bake", f"{len(planned.bake)} images, once", total=len(planned.bake)):
             _bake(fleet, fleet.source, planned.bake, context, on_event)
@@ -90,7 +104,7 @@ def deploy(
         context = replace(context, networks=fleet.source.networks)  # a first launch has made them
     if planned.retire:  # before the services are told to refuse those that leave: their jobs still run
         with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
-            failed |= retire(fleet, planned.retire, context, on_event)
+            failed |= retire(fleet, planned.retire, context, on_event, busy=planned.busy)
     hosts = _wanted_hosts(fleet.source.hosts(), wanted)
     built = inventory(fleet.spec, wanted, hosts, context)
     converged = None
@@ -101,34 +115,61 @@ def deploy(
             fresh = {request.name: request.image for request in new}
             converged = _converge(fleet, hosts, built, names, fresh, on_event)
         failed |= {host.host: "; ".join(host.errors) or "failed" for host in converged.hosts if not host.is_ok}
+        failed |= dict.fromkeys(converged.unfinished, "may still run as before: the rolling restart stopped")
     told = [host for host in wanted if host.name not in failed]
     healthy = [host for host in hosts if host.name not in failed]
     with phases.phase("verify", "identity, storage, services, one job on every unit"):
-        checks = verify(told, healthy, built, fleet.remote, token=token, on_event=on_event)
+        scope = _to_prove(wanted, names)
+        checks = verify(told, healthy, built, fleet.remote, token=token, scope=scope, on_event=on_event)
     return DeployReport(planned, hosts, wanted, converged, checks, tuple(phases.times), failed)
 
 
 def _plan(
-    fleet: Fleet,
-    wanted: tuple[WantedHost, ...],
-    observed: Observed,
-    context: Context,
-    recipe: str | None,
-    *,
-    force: bool,
-) -> Plan:
+    fleet: Fleet, observed: Observed, context: Context, recipe: str | None, *, force: bool
+) -> tuple[tuple[WantedHost, ...], Plan]:
+    """Return the hosts that the fleet shall have, and the plan. Who is busy is asked only where that decides."""
+    jobs = {}
+    if too_many(fleet.spec, observed.hosts):
+        as_it_is = layout(fleet.spec, existing(fleet.spec, observed.hosts))
+        helpers = with_app(as_it_is, (host for host in observed.hosts if host.name in observed.stamps))
+        with suppress(FleetError):  # then nobody counts as busy: all hosts are drained, in the order of their numbers
+            jobs = running_jobs(fleet, helpers)
+    wanted = layout(fleet.spec, choose(fleet.spec, observed.hosts, jobs))
     built = inventory(fleet.spec, wanted, observed.hosts, context)
     expected = {name: hostvars["fleet_stamp"] for name, hostvars in built["_meta"]["hostvars"].items()}
     images = {host.groups: image_key(recipe, host.groups, built, context) for host in wanted} if recipe else {}
-    return make(
+    return wanted, make(
         wanted,
         observed,
         stamps=expected,
         images=images,
         is_elastic=isinstance(fleet.source, Elastic),
         storage=context.storage_kind == "bind",
+        running_jobs=jobs,
         force=force,
     )
+
+
+def _rescue(fleet: Fleet, observed: Observed, planned: Plan, wanted: tuple[WantedHost, ...], phases: Phases) -> None:
+    """Give back the jobs of hosts that are gone or stopped, before new ones take their names.
+
+    Where that cannot be done the jobs come back by themselves, after the visibility timeout: no reason to stop.
+    """
+    helpers = with_app(wanted, (host for host in observed.hosts if host.name in observed.stamps))
+    stopped = {host.name for host in observed.hosts if host.state is HostState.STOPPED}
+    dead = {request.name for request in planned.launch if "workers" in request.roles} | stopped.intersection(
+        planned.retire
+    )
+    if not dead or not helpers:
+        return
+    with phases.phase("rescue", "what hosts that are gone still held"):
+        try:
+            for name in sorted(dead.intersection(running_jobs(fleet, helpers))):
+                found = give_back(fleet, helpers, name)
+                held = f"{len(found.restored)} jobs are queued again, {len(found.quarantined)} quarantined"
+                phases.on_event(Event("note", "rescue", f"{name}: {held}"))
+        except FleetError as error:
+            phases.on_event(Event("note", "rescue", f"{error.message}; jobs come back after the visibility timeout"))
 
 
 def _bake(fleet: Fleet, source: Baker, requests: tuple[HostRequest, ...], context: Context, on_event: OnEvent) -> None:
@@ -213,8 +254,22 @@ def _converge(
         recaps |= {host.host: host for host in report.hosts}
         steps += report.steps
         log = report.log
+        if report.halted:
+            return ConvergeReport(_in_order(recaps, names), tuple(steps), log, report.unfinished, halted=True)
         rest = list(report.unfinished) if len(report.unfinished) < len(rest) else []
-    return ConvergeReport(tuple(recaps[name] for name in names), tuple(steps), log)
+    return ConvergeReport(_in_order(recaps, names), tuple(steps), log)
+
+
+def _in_order(recaps: Mapping[str, HostRecap], names: Sequence[str]) -> tuple[HostRecap, ...]:
+    return tuple(recaps[name] for name in names)
+
+
+def _to_prove(wanted: Sequence[WantedHost], names: Sequence[str]) -> frozenset[str] | None:
+    """Return the hosts that a deploy has touched; None, for all, when it touched none or one that others depend on."""
+    touched = [host for host in wanted if host.name in names]
+    if not touched or any(not host.units for host in touched):
+        return None
+    return frozenset(host.name for host in touched)
 
 
 def _wanted_hosts(hosts: Sequence[Host], wanted: Sequence[WantedHost]) -> tuple[Host, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleetctl.core.layout import layout
+from fleetctl.core.layout import WantedHost
 from fleetctl.model import HostState
 from fleetctl.ports import HostSource, Remote
 from fleetctl.spec.models import FleetSpec
@@ -41,9 +42,11 @@ class FleetStatus:
     notes: tuple[str, ...]
 
 
-def status(spec: FleetSpec, deployed: FleetSpec, source: HostSource, remote: Remote) -> FleetStatus:
-    """Return the status; `deployed` is the spec fitted to what exists (core.layout.fit)."""
-    wanted = {host.name: host for host in layout(deployed)}
+def status(
+    spec: FleetSpec, deployed: FleetSpec, layout: Sequence[WantedHost], source: HostSource, remote: Remote
+) -> FleetStatus:
+    """Return the status; `deployed` and `layout` are the spec fitted to what exists (core.layout.fit)."""
+    wanted = {host.name: host for host in layout}
     hosts = {host.name: host for host in source.hosts()}
     running = [host for host in hosts.values() if host.state is HostState.RUNNING]
     answers = {outcome.host: outcome for outcome in remote.fan_out(running, ["sh", "-c", _ASK], timeout=_SECONDS)}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fleetctl.core.inventory import USER, Inventory
 from fleetctl.core.layout import WantedHost
 from fleetctl.model import Check, CommandResult, Event, Host, OnEvent, Outcome
 from fleetctl.ports import Remote
+from fleetctl.workflows.agent import AGENT, result
 
 PHASE = "verify"
-AGENT = ("/opt/fleet/venv/bin/python", "-m", "fleetctl.worker.agent")
 STORAGE_SECONDS = 20
 AGENT_SECONDS = 240  # 600 slots' processes take a minute to come up on two processors
 
@@ -34,9 +34,12 @@ def verify(
     remote: Remote,
     *,
     token: str,
+    scope: Collection[str] | None = None,
     on_event: OnEvent,
 ) -> tuple[Check, ...]:
     """Return every check, failed ones with a fix. `token` is fresh text that the storage check writes and reads.
+
+    `scope` are the hosts to prove; of the others the identity alone is asked, which takes none of their jobs' time.
 
     Each host is the machine that the inventory means (machine id, and the stamp that Ansible left: two ways in, one
     host); a file written through the shared storage on one is read on the others; Postgres and Redis accept the
@@ -50,10 +53,14 @@ def verify(
     ]
     checks += _identity(hosts, inventory, remote)
     on_event(Event("note", PHASE, f"{sum(c.is_ok for c in checks)} of {len(checks)} identity checks passed"))
-    storage = [host for host in hosts if _uses_storage(host.name, wanted)]
+    meant = [host for host in hosts if scope is None or host.name in scope]
+    # A host without units writes, where there is one.
+    units = {host.name: len(host.units) for host in wanted}
+    using = sorted((host for host in hosts if _uses_storage(host.name, wanted)), key=lambda host: units[host.name] > 0)
+    storage = [host for host in using if host in meant or host is using[0]]
     checks += _storage(storage, inventory, remote, token)
     on_event(Event("note", PHASE, f"shared storage checked on {len(storage)} hosts"))
-    checks += _agents(wanted, hosts, remote, on_event)
+    checks += _agents(wanted, meant, remote, on_event)
     return tuple(checks)
 
 
@@ -117,7 +124,7 @@ def _storage(hosts: Sequence[Host], inventory: Inventory, remote: Remote, token:
 
 
 def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote, on_event: OnEvent) -> list[Check]:
-    units = {host.name: [unit.name for unit in host.units] for host in wanted if host.units}
+    units = {host.name: [unit.name for unit in host.units] for host in wanted if host.has_app}
     workers = [host for host in hosts if host.name in units]
     requests = {
         name: json.dumps({"command": "check", "units": names, "timeout": AGENT_SECONDS - 30}) + "\n"
@@ -135,19 +142,18 @@ def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote,
 
 def _from_agent(host: Host, outcome: Outcome[CommandResult]) -> list[Check]:
     fix = f"fleetctl ssh {host.name} 'journalctl -u fleet-worker@* -n 50'"
-    lines = outcome.value.stdout.strip().splitlines() if outcome.value is not None else []
-    last = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    if last.get("event") == "error":
-        return [Check("agent", False, last["message"], host.name, fix)]
-    if outcome.value is None or outcome.value.code != 0 or "checks" not in last:
+    if outcome.value is None:
         return [_failure("agent", outcome, fix)]
+    answer, error = result(outcome.value)
+    if error is not None:
+        return [Check("agent", False, error, host.name, fix)]
     return [
-        Check(check["name"], check["is_ok"], check["detail"], host.name, check.get("fix")) for check in last["checks"]
+        Check(check["name"], check["is_ok"], check["detail"], host.name, check.get("fix")) for check in answer["checks"]
     ]
 
 
 def _uses_storage(name: str, wanted: Sequence[WantedHost]) -> bool:
-    return any(host.name == name and {"nfs", "workers"} & set(host.groups) for host in wanted)
+    return any(host.name == name and (host.has_app or "nfs" in host.groups) for host in wanted)
 
 
 def _failure(name: str, outcome: Outcome[CommandResult], fix: str | None = None) -> Check:

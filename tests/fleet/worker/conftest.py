@@ -23,6 +23,8 @@ import pytest
 import redis
 from celery import Celery
 from kombu import pools
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from fleetctl.worker import settings
 from fleetctl.worker.settings import Broker
@@ -60,11 +62,14 @@ def program(name: str, package: str, *places: str) -> str:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class Redis:
-    """A running Redis with the users of the role redis."""
+    """A Redis with the users of the role redis; it can be stopped and started again on its port and data."""
 
-    port: int
+    directory: Path
+    options: tuple[str, ...]
+    port: int = field(default_factory=lambda: free_port())
+    process: subprocess.Popen[bytes] | None = None
 
     def url(self, user: str = "worker") -> str:
         return f"redis://{user}:{PASSWORDS[user]}@127.0.0.1:{self.port}/0"
@@ -72,30 +77,51 @@ class Redis:
     def broker(self, user: str = "worker") -> Broker:
         return Broker(self.url(user), PREFIX, 1800)
 
+    def start(self) -> None:
+        command = [
+            program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1",
+            "--dir", str(self.directory), "--aclfile", str(self.directory / "users.acl"), "--save", "", *self.options,
+        ]  # fmt: skip
+        with (self.directory / "log").open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        eventually(lambda: _answers(self.port), what="redis answers")
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis whose users are those that roles/redis writes."""
-    directory = tmp_path_factory.mktemp("redis")
+    def stop(self) -> None:
+        """Do what systemd does: Redis writes what it has, and ends."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def make_redis(directory: Path, *options: str) -> Redis:
+    """Return a started Redis whose users are those that roles/redis writes."""
     jinja = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     jinja.filters["hash"] = lambda text, name: hashlib.new(name, text.encode()).hexdigest()
     template = jinja.from_string((ROOT / "roles/redis/templates/users.acl.j2").read_text())
     variables = {f"redis_{user}_password": password for user, password in PASSWORDS.items()}
     users = template.render(redis_key_prefix=PREFIX, redis_database=0, **variables)
     (directory / "users.acl").write_text("\n".join(line for line in users.splitlines() if line.strip()) + "\n")
-    port = free_port()
-    command = [
-        program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory),
-        "--aclfile", str(directory / "users.acl"), "--save", "", "--appendonly", "no",
-    ]  # fmt: skip
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        eventually(lambda: _answers(port), what=(directory / "log").read_text())
-        yield Redis(port)
-    finally:
-        process.kill()
-        process.wait()
+    server = Redis(directory, options)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """One Redis for all tests that leave it alone."""
+    server = make_redis(tmp_path_factory.mktemp("redis"), "--appendonly", "no")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of the test's own that keeps its data over a restart, as the role redis sets it up."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = make_redis(directory, "--appendonly", "yes", "--appendfsync", "everysec")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -175,16 +201,18 @@ def start_unit(server: Redis, postgres: str, tmp_path: Path) -> Iterator[StartUn
     units: list[Unit] = []
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    secrets = {"DATABASE_URL": postgres, "REDIS_URL": server.url(), "API_KEY": "secret-of-the-app"}
-    (credentials / "fleet.json").write_text(json.dumps(secrets))
+    secrets = {"DATABASE_URL": postgres, "API_KEY": "secret-of-the-app"}
     (tmp_path / "shared").mkdir()
 
-    def start(name: str = "worker-1", *arguments: str, slots: int = 2, **environ: str) -> Unit:
+    def start(name: str = "worker-1", *arguments: str, slots: int = 2, redis: Redis = server, **environ: str) -> Unit:
         log = tmp_path / f"{name}.log"
+        (credentials / "fleet.json").write_text(json.dumps(secrets | {"REDIS_URL": redis.url()}))
         variables = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests/fleet/apps/plain/src",
+            "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests/fleet/apps/plain/src:{Path(__file__).parent}/apps",
             "CREDENTIALS_DIRECTORY": str(credentials),
+            "FLEET_HOST": "host-1",
+            "FLEET_UNIT": name,
             "FLEET_KEY_PREFIX": PREFIX,
             "FLEET_VISIBILITY_TIMEOUT": "1800",
             "FLEET_STORAGE": str(tmp_path / "shared"),
@@ -208,6 +236,47 @@ def start_unit(server: Redis, postgres: str, tmp_path: Path) -> Iterator[StartUn
         unit.kill()
     with redis.Redis.from_url(server.url("admin")) as client:
         client.flushall()
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Any:
+    """Ask the agent as fleetctl does, on a unit's environment; its systemd says that worker-8 alone is stopped."""
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(
+        '#!/bin/sh\ncase "$*" in *@worker-8.*) echo ActiveState=inactive;; *) echo ActiveState=active;; esac\n'
+    )
+    systemctl.chmod(0o755)
+
+    def run(unit: Unit, **request: Any) -> list[dict[str, Any]]:
+        names = ("FLEET_KEY_PREFIX", "FLEET_VISIBILITY_TIMEOUT", "FLEET_STORAGE")
+        (tmp_path / "environment").write_text("".join(f"{name}='{unit.environ[name]}'\n" for name in names))
+        command = [
+            sys.executable, "-m", "fleetctl.worker.agent", "--environment", f"{tmp_path}/environment",
+            "--credentials", f"{tmp_path}/credentials/fleet.json", "--user", "root",
+        ]  # fmt: skip
+        environ = {"PATH": f"{systemctl.parent}:{unit.environ['PATH']}", "PYTHONPATH": unit.environ["PYTHONPATH"]}
+        done = subprocess.run(
+            command, input=json.dumps(request), env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert lines, done.stderr
+        assert done.returncode == (1 if lines[-1]["event"] == "error" else 0), done.stdout + done.stderr
+        return lines
+
+    return run
+
+
+@pytest.fixture
+def tell_ledger(server: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Ask the agent about claims and quarantine, in this process."""
+    from fleetctl.worker import agent
+
+    for name, value in {
+        "REDIS_URL": server.url("producer"), "FLEET_KEY_PREFIX": PREFIX, "FLEET_VISIBILITY_TIMEOUT": "1800"
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return lambda **request: agent.act({"redis_url": server.url(), **request}, lambda _: None)
 
 
 @pytest.fixture
@@ -235,7 +304,7 @@ def admin(server: Redis) -> Iterator[redis.Redis]:
 
 
 def _answers(port: int) -> bool:
-    with redis.Redis(host="127.0.0.1", port=port) as client:
+    with redis.Redis(host="127.0.0.1", port=port, retry=Retry(NoBackoff(), 0)) as client:
         try:
             client.ping()
         except redis.AuthenticationError:

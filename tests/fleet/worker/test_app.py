@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery, chord, group
-from celery.result import AsyncResult
 from celery.utils.nodenames import worker_direct
 
 from .conftest import PREFIX, Redis, StartUnit, eventually
@@ -86,38 +83,6 @@ def test_an_app_that_cannot_be_loaded_ends_the_worker_and_says_why(
     assert message in unit.text
 
 
-def test_a_stop_waits_for_the_jobs_and_loses_none(start_unit: StartUnit, publisher: Celery, admin: redis.Redis) -> None:
-    unit = start_unit(FLEET_APP="plain.app")
-    jobs = [publisher.send_task("plain.slow", args=[2]) for _ in range(4)]
-    eventually(lambda: sum(job.state == "STARTED" for job in jobs) == 2, what="two jobs run")
-    assert unit.stop() == 0
-    assert sorted(job.state for job in jobs) == ["PENDING", "PENDING", "SUCCESS", "SUCCESS"]
-    assert admin.llen(f"{PREFIX}celery") == 2, "none was taken that could not start"
-    assert admin.hlen(f"{PREFIX}unacked") == 0
-    start_unit("worker-2", FLEET_APP="plain.app")
-    assert [job.get(timeout=30) for job in jobs] == ["done"] * 4
-
-
-def test_a_job_whose_process_dies_runs_again_and_not_for_ever(
-    start_unit: StartUnit, publisher: Celery, tmp_path: Path, admin: redis.Redis
-) -> None:
-    start_unit(FLEET_APP="plain.app")
-    attempts = tmp_path / "attempts"
-    job = publisher.send_task("plain.die", args=[str(attempts)])
-    eventually(lambda: job.state == "FAILURE", seconds=60, what=job.state)
-    assert attempts.read_text() == "xxx", "once, and max_retries (2) times more"
-    eventually(lambda: admin.hlen(f"{PREFIX}unacked") == 0, what="no delivery is left open")
-
-
-def test_a_built_in_job_whose_process_is_killed_is_done_by_another(start_unit: StartUnit, publisher: Celery) -> None:
-    unit = start_unit()
-    job = publisher.send_task("fleet.sleep", args=[3])
-    busy = eventually(lambda: _process_of(publisher, unit.node, job), what="the job runs")
-    os.kill(busy, signal.SIGKILL)
-    job.get(timeout=60)
-    assert job.state == "SUCCESS"
-
-
 def test_children_share_their_parents_memory(start_unit: StartUnit) -> None:
     """Measured: a fifth of a child's memory is its own, and half of it without the hooks."""
     unit = start_unit(slots=4)
@@ -139,11 +104,6 @@ def test_a_program_that_publishes_is_configured_by_its_environment(
     environ["REDIS_URL"] = server.url()
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "23\n"), done.stderr
-
-
-def _process_of(app: Celery, node: str, job: AsyncResult) -> int | None:
-    active = (app.control.inspect(destination=[node], timeout=5, limit=1).active() or {}).get(node, [])
-    return next((entry["worker_pid"] for entry in active if entry["id"] == job.id and entry["worker_pid"]), None)
 
 
 def _memory(pid: int) -> dict[str, int]:

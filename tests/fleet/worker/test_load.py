@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -19,7 +17,7 @@ from fleetctl.model import LoadReport
 from fleetctl.worker import jobs, publish, records
 from fleetctl.worker.records import Record
 
-from .conftest import PASSWORDS, PREFIX, Redis, StartUnit, Unit, eventually
+from .conftest import PASSWORDS, PREFIX, Redis, StartUnit, eventually
 
 pytestmark = pytest.mark.services
 
@@ -52,42 +50,21 @@ def test_six_hundred_jobs_are_submitted_in_two_seconds_at_most_and_each_once(
     admin.flushall()
 
 
-@pytest.fixture
-def ask(tmp_path: Path) -> Any:
-    """Ask the agent as fleetctl does, on a unit's environment; its systemd says that worker-8 alone is stopped."""
-    systemctl = tmp_path / "bin" / "systemctl"
-    systemctl.parent.mkdir()
-    systemctl.write_text(
-        '#!/bin/sh\ncase "$*" in *@worker-8.*) echo ActiveState=inactive;; *) echo ActiveState=active;; esac\n'
-    )
-    systemctl.chmod(0o755)
-
-    def run(unit: Unit, **request: Any) -> list[dict[str, Any]]:
-        names = ("FLEET_KEY_PREFIX", "FLEET_VISIBILITY_TIMEOUT", "FLEET_STORAGE")
-        (tmp_path / "environment").write_text("".join(f"{name}='{unit.environ[name]}'\n" for name in names))
-        command = [
-            sys.executable, "-m", "fleetctl.worker.agent", "--environment", f"{tmp_path}/environment",
-            "--credentials", f"{tmp_path}/credentials/fleet.json", "--user", "root",
-        ]  # fmt: skip
-        environ = {"PATH": f"{systemctl.parent}:{unit.environ['PATH']}", "PYTHONPATH": unit.environ["PYTHONPATH"]}
-        done = subprocess.run(
-            command, input=json.dumps(request), env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
-        )
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        assert lines, done.stderr
-        assert done.returncode == (1 if lines[-1]["event"] == "error" else 0), done.stdout + done.stderr
-        return lines
-
-    return run
-
-
 def test_a_load_is_reported_from_the_jobs_own_records(start_unit: StartUnit, ask: Any, admin: redis.Redis) -> None:
     unit = start_unit(slots=3)
     lines = ask(unit, command="load", jobs=7, seconds=1.5, run="r1", timeout=120)
     *progress, report = lines
     assert report.pop("event") == "result"
     assert set(report) <= set(LoadReport.__dataclass_fields__)
-    expected = {"submitted": 7, "done": 7, "failed": 0, "lost": 0, "duplicates": 0, "peak_concurrency": 3}
+    expected = {
+        "submitted": 7,
+        "done": 7,
+        "failed": 0,
+        "lost": 0,
+        "duplicates": 0,
+        "repeated": 0,
+        "peak_concurrency": 3,
+    }
     assert expected.items() <= report.items()
     assert report["distinct_processes"] == 3
     assert report["per_unit"] == {"worker-1": 7}
@@ -157,19 +134,33 @@ def test_an_io_job_that_is_delivered_twice_changes_nothing(
         assert database.execute("SELECT count(*) FROM fleet_load WHERE run = 'r5'").fetchone() == (1,)
 
 
+def test_an_io_job_outlives_a_restart_of_postgres(
+    start_unit: StartUnit, publisher: Celery, postgres: str, admin: redis.Redis
+) -> None:
+    unit = start_unit(slots=1)
+    with psycopg.connect(postgres, autocommit=True) as database:
+        database.execute(jobs.TABLE)
+        result = publisher.send_task(jobs.IO, kwargs={"seconds": 3, "run": "r7"})
+        others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'fleet'"
+        )
+        eventually(lambda: database.execute(others).fetchall(), what="the job's connection is ended")
+        assert result.get(timeout=30) is None, unit.text
+        assert database.execute("SELECT job FROM fleet_load WHERE run = 'r7'").fetchall() == [(result.id,)]
+    assert admin.llen(records.key(PREFIX, "r7")) == 1
+
+
 def test_a_producers_rights_suffice_to_put_a_load(start_unit: StartUnit, ask: Any, server: Redis) -> None:
     unit = start_unit()
     report = ask(unit, command="load", jobs=3, seconds=0, redis_url=server.url("producer"), timeout=60)[-1]
     assert (report["event"], report["done"]) == ("result", 3)
 
 
-def test_a_check_tries_services_storage_and_every_unit(start_unit: StartUnit, ask: Any, tmp_path: Path) -> None:
+def test_a_check_tries_services_and_every_unit(start_unit: StartUnit, ask: Any) -> None:
     unit = start_unit()
-    token = {"path": str(tmp_path / "shared" / "token"), "content": "abc"}
-    ask(unit, command="write", **token)
-    (answer,) = ask(unit, command="check", units=["worker-1"], storage_token=token, timeout=30)
+    (answer,) = ask(unit, command="check", units=["worker-1"], timeout=30)
     assert [check["name"] for check in answer["checks"] if not check["is_ok"]] == []
-    assert len(answer["checks"]) == 8
+    assert len(answer["checks"]) == 7
 
 
 def test_a_unit_that_is_full_is_busy_and_one_that_is_away_is_bad(

@@ -43,5 +43,6 @@ def context() -> Context:
         known_hosts="/state/known_hosts",
         storage_kind="bind",
         networks=("10.9.0.0/24",),
+        ca=None,
         role_digests={role: f"digest of {role}" for role in roles},
     )

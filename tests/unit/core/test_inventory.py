@@ -14,6 +14,8 @@ from fleetctl.model import Host
 from fleetctl.spec.models import FleetSpec
 from tests.unit.core.conftest import SHARED, STATIC, spec
 
+APPS = {"nfs", "worker-1", "worker-2"}
+
 
 def build(asked: FleetSpec, context: Context, **addresses: str) -> dict[str, Any]:
     wanted = layout(asked)
@@ -31,13 +33,16 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def test_groups_hold_the_hosts_and_workers_their_units(context: Context) -> None:
     built = build(spec(), context)
-    groups = {name: group["hosts"] for name, group in built.items() if name not in ("all", "_meta")}
+    groups = {name: group["hosts"] for name, group in built.items() if name not in ("all", "apps", "_meta")}
     assert groups == {
-        "nfs": ["nfs"], "postgres": ["postgres"], "redis": ["redis"], "workers": ["worker-1", "worker-2"],
+        "nfs": ["nfs"], "postgres": ["postgres"], "redis": ["redis"], "clients": ["nfs"],
+        "workers": ["worker-1", "worker-2"],
         "pool_worker": ["worker-1", "worker-2"],
     }  # fmt: skip
     assert built["_meta"]["hostvars"]["worker-2"]["fleet_units"] == ["worker-2"]
+    assert built["apps"]["children"] == ["clients", "workers"]
     assert built["workers"]["vars"]["fleet_redis_url"] == "redis://worker@10.9.0.4:6379/0"
+    assert built["clients"]["vars"]["fleet_redis_url"] == "redis://producer@10.9.0.4:6379/0"
 
 
 def test_ansible_gets_only_fleet_variables_and_its_own(context: Context) -> None:
@@ -66,7 +71,7 @@ def test_another_place_of_the_controllers_files_changes_no_stamp(context: Contex
             spec(pools={"worker": {"count": 2, "concurrency": 5}}), {"worker-1", "worker-2"}, id="concurrency: workers"
         ),
         pytest.param(spec(services={"redis": {"host": "redis", "appendfsync": "always"}}), {"redis"}, id="redis alone"),
-        pytest.param(spec(app={"environment": {"A": "b"}}), {"worker-1", "worker-2"}, id="app environment: workers"),
+        pytest.param(spec(app={"environment": {"A": "b"}}), APPS, id="app environment: who has the app"),
         pytest.param(
             spec(pools={"worker": {"count": 200, "concurrency": 4}}), {"postgres", "redis"}, id="ceilings pass a step"
         ),
@@ -81,8 +86,8 @@ def test_a_change_restamps_exactly_the_hosts_that_it_concerns(
 @pytest.mark.parametrize(
     ("changes", "hosts"),
     [
-        ({"secrets_digest": "t" * 32}, {"postgres", "redis", "worker-1", "worker-2"}),
-        ({"bundle_digest": "c" * 32}, {"worker-1", "worker-2"}),
+        ({"secrets_digest": "t" * 32}, {"postgres", "redis", *APPS}),
+        ({"bundle_digest": "c" * 32}, APPS),
         ({"networks": ("10.8.0.0/24",)}, {"postgres", "redis"}),
     ],
 )

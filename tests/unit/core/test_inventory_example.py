@@ -31,9 +31,10 @@ def test_the_example_has_the_names_of_the_made_inventory(context: Context) -> No
     wanted = layout(asked)
     made = inventory(asked, wanted, [Host(h.name, h.name, f"10.9.0.{n}") for n, h in enumerate(wanted, 2)], context)
     everything = yaml.safe_load(EXAMPLE.read_text())["all"]
-    groups = everything["children"] | everything["children"]["workers"]["children"]
+    groups = everything["children"]
+    groups |= groups["workers"]["children"]
     assert names(everything["vars"]) == names(made["all"]["vars"])
-    for group in ("nfs", "postgres", "redis", "workers", "pool_worker"):
+    for group in ("nfs", "postgres", "redis", "apps", "clients", "workers", "pool_worker"):
         assert names(groups[group]["vars"]) == names(made[group]["vars"]), group
     assert names(groups["pool_worker"]["hosts"]["worker-1"]) == names(made["_meta"]["hostvars"]["worker-1"])
     assert names(groups["redis"]["hosts"]["broker-1"]) == names(made["_meta"]["hostvars"]["redis"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.layout import WantedHost, fit, layout, roles_of
-from fleetctl.model import Host, Unit
+from fleetctl.core.layout import WantedHost, choose, fit, layout, roles_of, too_many
+from fleetctl.model import Host, HostState, Unit
 from fleetctl.spec.models import FleetSpec
 from tests.unit.core.conftest import SHARED, STATIC, spec
 
@@ -15,28 +15,40 @@ from tests.unit.core.conftest import SHARED, STATIC, spec
     [
         pytest.param(
             spec(),
-            {"nfs": "nfs", "postgres": "postgres", "redis": "redis", "worker-1": "workers", "worker-2": "workers"},
+            {
+                "nfs": "clients nfs",
+                "postgres": "postgres",
+                "redis": "redis",
+                "worker-1": "workers",
+                "worker-2": "workers",
+            },
             id="each service has a host of its own",
         ),
         pytest.param(
             spec(services={"nfs": {"host": "one"}, "postgres": {"host": "one"}, "redis": {"host": "one"}}),
-            {"one": "nfs postgres redis", "worker-1": "workers", "worker-2": "workers"},
+            {"one": "clients nfs postgres redis", "worker-1": "workers", "worker-2": "workers"},
             id="services share a host",
         ),
         pytest.param(
             spec(services={"redis": {"url": "redis://u@r/0", "password": "env:P"}}),
-            {"nfs": "nfs", "postgres": "postgres", "worker-1": "workers", "worker-2": "workers"},
+            {"nfs": "clients nfs", "postgres": "postgres", "worker-1": "workers", "worker-2": "workers"},
             id="an external service has no host",
         ),
         pytest.param(
             spec(provider=STATIC, services=SHARED),
-            {"alpha": "nfs postgres redis", "beta": "workers", "gamma": "workers"},
+            {"alpha": "clients nfs postgres redis", "beta": "workers", "gamma": "workers"},
             id="a static pool takes the hosts that name it",
         ),
         pytest.param(
             spec(provider=STATIC, services=SHARED | {"redis": {"host": "beta"}}),
-            {"alpha": "nfs postgres", "beta": "redis workers", "gamma": "workers"},
+            {"alpha": "clients nfs postgres", "beta": "redis workers", "gamma": "workers"},
             id="a host serves and works",
+        ),
+        pytest.param(
+            spec(clients=["api"]),
+            {"nfs": "nfs", "postgres": "postgres", "redis": "redis", "api": "clients"}
+            | {"worker-1": "workers", "worker-2": "workers"},
+            id="clients have hosts of their own",
         ),
     ],
 )
@@ -65,26 +77,61 @@ def hosts(*names: str) -> list[Host]:
 
 
 @pytest.mark.parametrize(
-    ("existing", "count"),
+    ("existing", "workers"),
     [
-        ((), 2),
-        (("nfs", "worker-1", "worker-2"), 2),
-        (("nfs", "worker-1"), 1),
-        (("worker-1", "worker-2", "worker-3"), 3),
-        (("worker-1", "worker-3"), 3),
-        (("nfs",), 2),
+        ((), ["worker-1", "worker-2"]),
+        (("nfs", "worker-1", "worker-2"), ["worker-1", "worker-2"]),
+        (("nfs", "worker-1"), ["worker-1"]),
+        (("worker-1", "worker-2", "worker-3"), ["worker-1", "worker-2", "worker-3"]),
+        (("worker-1", "worker-3"), ["worker-1", "worker-3"]),
+        (("nfs",), ["worker-1", "worker-2"]),
     ],
 )
-def test_a_spec_fitted_to_what_exists_counts_up_to_the_highest_host(existing: tuple[str, ...], count: int) -> None:
-    assert fit(spec(), hosts(*existing)).pools["worker"].count == count
+def test_a_spec_fitted_to_what_exists_has_those_workers(existing: tuple[str, ...], workers: list[str]) -> None:
+    fitted, wanted = fit(spec(), hosts(*existing))
+    assert [host.name for host in wanted if host.units] == workers
+    assert [unit.name for unit in units(wanted)] == workers
+    assert fitted.pools["worker"].count == len(workers)
 
 
 def test_fitting_keeps_a_count_that_does_not_fill_its_last_host() -> None:
     asked = spec(pools={"w": {"count": 3, "per_host": 2, "concurrency": 1}})
-    assert fit(asked, hosts("w-1", "w-2")).pools["w"].count == 3
-    assert fit(asked, hosts("w-1")).pools["w"].count == 2
+    assert fit(asked, hosts("w-1", "w-2"))[0].pools["w"].count == 3
+    assert fit(asked, hosts("w-1"))[0].pools["w"].count == 2
 
 
 def test_a_static_fleet_is_what_its_spec_says() -> None:
     asked = spec(provider=STATIC, services=SHARED)
-    assert fit(asked, hosts("alpha")) is asked
+    assert fit(asked, hosts("alpha")) == (asked, layout(asked))
+
+
+@pytest.mark.parametrize(
+    ("existing", "count", "jobs", "numbers"),
+    [
+        pytest.param((), 2, {}, (1, 2), id="a new pool"),
+        pytest.param((1, 2), 4, {}, (1, 2, 3, 4), id="more are added"),
+        pytest.param((1, 3), 3, {}, (1, 2, 3), id="the lowest free number is taken"),
+        pytest.param((1, 2, 3), 1, {}, (1,), id="of idle ones the highest numbers go"),
+        pytest.param((1, 2, 3), 1, {"worker-2": 1}, (2,), id="idle ones go first"),
+        pytest.param((1, 2, 3), 2, {"worker-1": 9, "worker-2": 3, "worker-3": 5}, (1, 3), id="then the least busy"),
+        pytest.param((2, 3), 2, {}, (2, 3), id="what is there stays"),
+    ],
+)
+def test_the_hosts_of_a_pool_are_chosen(
+    existing: tuple[int, ...], count: int, jobs: dict[str, int], numbers: tuple[int, ...]
+) -> None:
+    asked = spec(pools={"worker": {"count": count, "concurrency": 4}})
+    have = hosts(*(f"worker-{number}" for number in existing))
+    assert choose(asked, have, jobs) == {"worker": numbers}
+    assert too_many(asked, have) == (len(existing) > count)
+
+
+def test_a_host_that_does_not_run_goes_before_an_idle_one() -> None:
+    asked = spec(pools={"worker": {"count": 1, "concurrency": 4}})
+    stopped = Host("worker-1", "1", "10.0.0.1", state=HostState.STOPPED)
+    assert choose(asked, [stopped, *hosts("worker-2")], {}) == {"worker": (2,)}
+
+
+def test_units_of_chosen_hosts_keep_the_names_of_their_numbers() -> None:
+    asked = spec(pools={"w": {"count": 3, "per_host": 2, "concurrency": 1}})
+    assert [unit.name for unit in units(layout(asked, {"w": (2, 5)}))] == ["w-3", "w-4", "w-9"]

@@ -37,7 +37,12 @@ def test_an_empty_cloud_gets_every_host_and_each_image_once() -> None:
     value = plan(Observed((), {}))
     assert [request.name for request in value.launch] == NAMES
     assert set(value.converge) == set(NAMES)
-    assert sorted(request.roles for request in value.bake) == [("nfs",), ("postgres",), ("redis",), ("workers",)]
+    assert sorted(request.roles for request in value.bake) == [
+        ("clients", "nfs"),
+        ("postgres",),
+        ("redis",),
+        ("workers",),
+    ]
     assert all(request.image == IMAGES[request.roles] for request in (*value.bake, *value.launch))
 
 
@@ -83,3 +88,13 @@ def test_force_converges_all_and_launches_none() -> None:
 def test_hosts_outside_the_spec_are_retired(is_elastic: bool, stamps: dict[str, str], retired: tuple[str, ...]) -> None:
     extra = replace(WHOLE, hosts=(*HOSTS, Host("worker-3", "id", "10.0.0.3")), stamps=STAMPS | stamps)
     assert plan(extra, is_elastic=is_elastic).retire == retired
+
+
+def test_hosts_are_retired_idle_ones_first_and_the_plan_says_who_is_busy() -> None:
+    extra = tuple(Host(f"worker-{number}", "id", "10.0.0.3") for number in (3, 4, 5))
+    observed = replace(WHOLE, hosts=(*HOSTS, *extra))
+    jobs = {"worker-3": 7, "worker-5": 1, "worker-1": 4}
+    value = make(WANTED, observed, stamps=STAMPS, images=IMAGES, is_elastic=True, storage=True, running_jobs=jobs)
+    assert value.retire == ("worker-4", "worker-5", "worker-3")
+    assert value.busy == {"worker-5": 1, "worker-3": 7}
+    assert value.reasons["worker-3"] == "is not wanted any more, 7 jobs run there"

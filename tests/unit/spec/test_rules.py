@@ -18,6 +18,30 @@ UNENFORCED = "remove it, or use `celery_pool: prefork`"
 EXTERNAL = "remove it: an external server has settings of its own"
 
 LOCAL_RULES = {
+    "a route to a queue that nobody serves": (
+        "pools:",
+        "app:\n  routes: {reports.*: heavy}\npools:",
+        "9: app.routes.reports.*: no pool serves queue heavy",
+        "use one of celery, or add heavy to a pool's queues",
+    ),
+    "a client with the name of a pool's host": (
+        "pools:",
+        "clients: [worker-1]\npools:",
+        "8: clients[0]: a host of pool worker has this name",
+        "use another name, such as client",
+    ),
+    "certificates for nobody": (
+        "  redis: {host: redis}",
+        "  redis: {host: redis}\n  ca: ca.pem",
+        "8: services.ca: has no effect without an external Postgres or Redis",
+        "remove it: the fleet's own services are reached inside of its network",
+    ),
+    "a client twice": (
+        "pools:",
+        "clients: [api, api]\npools:",
+        "8: clients[1]: api is listed twice",
+        "remove one of the two",
+    ),
     "slots that do not fit the memory": (
         "memory: 2GiB",
         "memory: 1GiB",

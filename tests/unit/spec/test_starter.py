@@ -36,7 +36,7 @@ def _lines(pattern: str) -> set[int]:
 
 
 STATIC, APP = _block("#provider:"), _block("#app:")
-EXTERNAL, MOUNTED = _lines("^    #(url|password):"), _lines("^    #mounted:")
+EXTERNAL, MOUNTED = _lines("^    #(url|password):|^  #ca:"), _lines("^    #mounted:")
 OWN_ONLY = _lines("^    #(database|reserve|max_connections|appendfsync|max_memory):")
 SOURCES = _lines("^#  (path|wheel|requirement|git):")
 LOCAL = OPTIONS - STATIC - EXTERNAL - MOUNTED - SOURCES
@@ -65,6 +65,7 @@ def test_the_starter_loads_in_every_variant(name: str, tmp_path: Path) -> None:
     (tmp_path / "app" / "pyproject.toml").touch()
     (tmp_path / WHEEL).parent.mkdir()
     (tmp_path / WHEEL).touch()
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     is_static = VARIANTS[name][0] >= STATIC
     spec = parse(_variant(name), file=str(tmp_path / "fleet.yml"), workers=2 if is_static else None)
     assert spec.slots == (120 if is_static else 600)
@@ -77,7 +78,7 @@ def test_every_option_is_in_a_variant() -> None:
 def _keys(value: Any, where: str = "") -> Iterator[str]:
     """Name the places of the keys in a fleet; * stands for names that its author chooses."""
     for key, child in value.items() if isinstance(value, dict) else ():
-        place = f"{where}.*" if re.search(r"pools$|environment$|secrets$", where) else f"{where}.{key}"
+        place = f"{where}.*" if re.search(r"pools$|environment$|secrets$|routes$", where) else f"{where}.{key}"
         yield place
         yield from _keys(child, place)
     for child in value if isinstance(value, list) else ():

@@ -63,14 +63,6 @@ def test_a_service_that_went_away_in_between_proves_nothing() -> None:
     assert [check.is_ok for check in checks.service("redis", URL, enter, try_wrong=True)] == [True, False, False]
 
 
-def test_a_file_of_another_host_is_compared(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("abc")
-    assert checks.shared_file(str(path), "abc").is_ok
-    assert not checks.shared_file(str(path), "abd").is_ok
-    assert "No such file" in checks.shared_file(str(tmp_path / "none"), "abc").detail
-
-
 @pytest.mark.parametrize(
     ("script", "expected"),
     [

@@ -49,7 +49,7 @@ def test_percentile_is_the_nearest_rank(values: list[float], share: float, expec
 
 def test_done_failed_lost_and_duplicates_are_told_apart() -> None:
     report = summarise(
-        ["a", "b", "c", "d", "e", "f"],
+        ["a", "b", "c", "d", "e", "f", "g"],
         [
             run("a", 100.5, 102, pid=1),
             run("b", 101, 103, pid=2, host="h2"),
@@ -57,13 +57,17 @@ def test_done_failed_lost_and_duplicates_are_told_apart() -> None:
             run("c", 101, 102, pid=1, error="ValueError: x"),
             run("d", 101, 102, pid=4, error="WorkerLostError: killed"),
             run("d", 103, 104, pid=5),  # failed, then done: once
+            run("d", 103, 104, pid=5),  # told twice: the answer to the first was lost
             run("other", 100, 200, pid=9),  # of another load
         ],
         failed_elsewhere=["e", "b", "other"],
+        quarantined=["g", "a", "other"],
+        died=["a", "g", "other"],  # a process of job a was killed, and left no record
         submitted_at=100.0,
     )
     assert report == {
-        "submitted": 6, "done": 3, "failed": 2, "lost": 1, "duplicates": 1, "peak_concurrency": 4,
+        "submitted": 7, "done": 3, "failed": 2, "lost": 1, "duplicates": 1, "repeated": 3, "quarantined": 1,
+        "peak_concurrency": 4,
         "distinct_processes": 5, "start_p50_seconds": 1.0, "start_p99_seconds": 4.0, "makespan_seconds": 6.0,
         "per_unit": {"worker-1": 3, "worker-2": 1},
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """The settings of an app on the fleet's broker: whose wins."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,7 +107,8 @@ def test_the_app_wins_over_the_profile_and_the_fleet_over_the_app(
     assert app.conf.task_track_started is True, "not set by the app: the profile's"
     assert app.conf.broker_url == app.conf.broker_read_url == app.conf.broker_write_url == BROKER.url
     assert app.conf.result_backend == BROKER.url
-    assert app.connection_for_write().as_uri(include_password=True) == BROKER.url
+    connection = app.connection_for_write()
+    assert connection.as_uri(include_password=True).partition("://")[2] == BROKER.url.partition("://")[2]
 
 
 @pytest.mark.parametrize("key", PROFILE)
@@ -163,6 +165,74 @@ def test_a_worker_takes_the_built_in_jobs_whatever_its_app_accepts() -> None:
     assert app.conf.worker_direct is True
 
 
+def test_a_worker_takes_jobs_by_the_fleets_transport_and_nothing_cuts_them_short() -> None:
+    app = Celery("a")
+    app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
+    settings.apply(app, BROKER, is_worker=True)
+    assert app.connection_for_read().transport_cls == settings.TRANSPORT
+    assert app.conf.worker_cancel_long_running_tasks_on_connection_loss is False
+    assert app.conf.result_backend_always_retry is True
+
+
+ROUTED = replace(BROKER, default_queue="light", routes={"reports.*": "heavy", "plain.*": "heavy"})
+
+
+def own_dict() -> dict[str, str]:
+    return {"plain.routed": "special"}
+
+
+def own_list() -> list[object]:
+    return [{"plain.routed": {"queue": "special"}}]
+
+
+def own_function() -> object:
+    return lambda name, *_, **__: {"queue": "special"} if name == "plain.routed" else None
+
+
+@pytest.mark.parametrize("is_worker", [True, False], ids=["worker", "program"])
+@pytest.mark.parametrize("own", [own_dict, own_list, own_function])
+def test_the_apps_routes_are_tried_before_the_fleets(
+    own: Callable[[], Any], touch: Callable[[Celery], None], is_worker: bool
+) -> None:
+    app = Celery("a")
+    app.conf.task_routes = own()
+    touch(app)
+    settings.apply(app, ROUTED, is_worker=is_worker)
+    names = ["plain.routed", "plain.add", "reports.make", "other"]
+    assert [app.amqp.router.route({}, name)["queue"].name for name in names] == ["special", "heavy", "heavy", "light"]
+    settings.apply(app, ROUTED, is_worker=is_worker)
+    assert len(app.conf.task_routes) == 2, "once only"
+
+
+def test_an_app_that_published_while_it_was_imported_is_routed_too() -> None:
+    app = Celery("a")
+    assert app.amqp.router.route({}, "reports.make")["queue"].name == "celery"
+    settings.apply(app, ROUTED, is_worker=False)
+    assert app.amqp.router.route({}, "reports.make")["queue"].name == "heavy"
+
+
+def test_the_default_queue_of_the_app_wins_over_the_fleets() -> None:
+    app = Celery("a")
+    app.conf.task_default_queue = "own"
+    settings.apply(app, ROUTED, is_worker=False)
+    assert app.amqp.router.route({}, "other")["queue"].name == "own"
+
+
+def test_routes_of_namespaced_settings_are_found() -> None:
+    app = Celery("a")
+    app.config_from_object({"CELERY_TASK_ROUTES": own_dict()}, namespace="CELERY")
+    settings.apply(app, ROUTED, is_worker=False)
+    assert [app.amqp.router.route({}, name)["queue"].name for name in ("plain.routed", "plain.add")] == [
+        "special", "heavy"
+    ]  # fmt: skip
+
+
+def test_routes_and_default_queue_are_read_from_the_environment() -> None:
+    broker = settings.read(GOOD | {"FLEET_ROUTES": '{"a.*": "heavy"}', "FLEET_DEFAULT_QUEUE": "light"})
+    assert (broker.routes, broker.default_queue) == ({"a.*": "heavy"}, "light")
+    assert (settings.read(GOOD).routes, settings.read(GOOD).default_queue) == ({}, None)
+
+
 def test_a_publisher_is_given_nothing_of_a_worker() -> None:
     app = Celery("a")
     app.conf.accept_content = ["pickle"]
@@ -194,6 +264,8 @@ def test_what_is_missing_is_named(name: str) -> None:
     [
         ("REDIS_URL", "amqp://u:topsecret@h", "REDIS_URL does not start with"),
         ("FLEET_VISIBILITY_TIMEOUT", "1h", "not a number of seconds: '1h'"),
+        ("FLEET_ROUTES", '["a"]', "FLEET_ROUTES is not a JSON object"),
+        ("FLEET_ROUTES", '{"a": 1}', "FLEET_ROUTES is not a JSON object"),
         ("FLEET_VISIBILITY_TIMEOUT", "0", "not a number of seconds: '0'"),
     ],
 )

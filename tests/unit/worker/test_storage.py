@@ -1,6 +1,8 @@
 """Files on the shared storage."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def test_what_a_power_cut_left_does_not_hinder_a_process_of_the_same_number(tmp_
     assert storage.missing(str(tmp_path), "r", ["j"]) == []
 
 
+def test_a_storage_that_takes_no_more_fails_the_job_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    code = (
+        "import resource, sys; from pathlib import Path; from fleetctl.worker import storage;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048)); storage.publish(Path(sys.argv[1]), 'j')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert list(directory.parent.iterdir()) == []
+
+
 def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     for job in ("whole", "short", "lacking"):
         storage.publish(storage.job_directory(str(tmp_path), "r", job), job)
@@ -50,25 +63,26 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_child_writes_reads_and_removes(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "token"
-    storage.in_child("write", {"path": str(path), "content": "ä\n"}, seconds=20)
-    assert storage.in_child("read", {"path": str(path)}, seconds=20) == "ä\n"
-    assert [each.name for each in path.parent.iterdir()] == ["token"]
-    storage.in_child("remove", {"path": str(path.parent)}, seconds=20)
-    assert not path.parent.exists()
-    storage.in_child("remove", {"path": str(path)}, seconds=20)  # gone already: fine
+def test_a_child_looks_and_removes(tmp_path: Path) -> None:
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    storage.publish(directory, "j")
+    asked = {"root": str(tmp_path), "run": "r", "jobs": ["j", "k"]}
+    assert storage.in_child("missing", asked, seconds=20) == ["job k: file 00: No such file or directory"]
+    for _ in range(2):  # gone already: fine
+        storage.in_child("remove", {"path": str(directory.parent)}, seconds=20)
+    assert not directory.parent.exists()
 
 
-def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="No such file"):
-        storage.in_child("read", {"path": str(tmp_path / "none")}, seconds=20)
+def test_a_child_that_fails_says_why() -> None:
+    with pytest.raises(StorageError, match="no such operation: dance"):
+        storage.in_child("dance", {}, seconds=20)
 
 
 def test_a_storage_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"  # opening it waits for a writer for ever, as a dead server's files do
-    os.mkfifo(fifo)
+    directory = storage.job_directory(str(tmp_path), "r", "j")
+    directory.mkdir(parents=True)
+    os.mkfifo(directory / "00")  # opening it waits for a writer for ever, as a dead server's files do
     start = time.monotonic()
     with pytest.raises(StorageError, match=r"no answer within 0\.5 s"):
-        storage.in_child("read", {"path": str(fifo)}, seconds=0.5)
+        storage.in_child("missing", {"root": str(tmp_path), "run": "r", "jobs": ["j"]}, seconds=0.5)
     assert time.monotonic() - start < 5

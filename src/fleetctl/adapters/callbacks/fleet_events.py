@@ -1,12 +1,16 @@
 """Ansible callback plugin: one JSON line an event to the file descriptor in $FLEETCTL_EVENTS_FD.
 
-Loaded by ansible-playbook by path, never imported by fleetctl.
+Loaded by ansible-playbook by path, never imported by fleetctl. It also ends the run when the fleetctl that started it
+($FLEETCTL_PID) has ended: a run that nobody follows would go on to restart hosts.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -22,6 +26,10 @@ description: Written for fleetctl, which draws its progress from them.
 """
 
 
+ROLL = "roll"  # the tag of tasks whose failure stops a rolling restart
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no types
     """Tells plays, tasks, results and the recap."""
 
@@ -32,11 +40,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
 
     def __init__(self) -> None:
         super().__init__()
+        _end_with(int(os.environ["FLEETCTL_PID"]))
         self._out = os.fdopen(int(os.environ["FLEETCTL_EVENTS_FD"]), "w", buffering=1)
         self._task = ""
         self._began = 0.0
         self._playbook: Any = None
-        self._plays = self._started = 0
+        self._plays = 0
+        self._started: set[str] = set()  # a play with `serial` starts once for each batch
 
     def _tell(self, **event: Any) -> None:
         self._out.write(json.dumps(event) + "\n")
@@ -46,7 +56,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Tell, once, how many tasks each host has before it in all plays."""
-        self._started += 1
+        self._started.add(play._uuid)
         if self._playbook is None:
             return
         only, skip = context.CLIARGS.get("tags", ()), context.CLIARGS.get("skip_tags", ())
@@ -81,12 +91,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._close()
-        self._tell(event="end", is_whole=self._started >= self._plays)
+        self._tell(event="end", is_whole=len(self._started) >= self._plays)
         for host in sorted(stats.processed):
             self._tell(event="recap", host=host, **stats.summarize(host))
 
     def _result(self, result: Any, status: str, message: str = "") -> None:
-        self._tell(event="result", host=result._host.get_name(), task=self._task, status=status, message=message)
+        host, is_roll = result._host.get_name(), ROLL in result._task.tags
+        self._tell(event="result", host=host, task=self._task, status=status, message=message, is_roll=is_roll)
 
     def _message(self, result: Any) -> str:
         if result._task.no_log or result._result.get("_ansible_no_log"):
@@ -101,6 +112,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible ships no ty
         if self._task:
             self._tell(event="task", task=self._task, seconds=round(time.monotonic() - self._began, 3))
             self._task = ""
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process as if by `kill` when `parent` ends. Ansible then ends all that it has forked."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _flat(block: Any) -> Any:

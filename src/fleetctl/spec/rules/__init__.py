@@ -14,6 +14,6 @@ def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
     """Find every contradiction in a spec whose single values are right. `directory` is where fleet.yml is."""
     yield from hosts.check(spec)
     yield from storage.check(spec)
-    yield from services.check(spec)
+    yield from services.check(spec, directory)
     yield from pools.check(spec)
     yield from app.check(spec, directory)

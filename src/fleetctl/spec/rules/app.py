@@ -25,6 +25,7 @@ def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
         yield Finding((*loc, "module"), f"missing, though {sources[0]} is given", fix)
     yield from _check_files(app, directory)
     yield from _check_pip(app)
+    yield from _check_routes(spec)
     yield from check_environment(app.environment, (*loc, "environment"))
     yield from check_environment(app.secrets, (*loc, "secrets"))
     for name in sorted(app.environment.keys() & app.secrets.keys()):
@@ -40,6 +41,15 @@ def check_environment(names: Mapping[str, str], loc: Loc) -> Iterator[Finding]:
             yield Finding((*loc, name), "Ansible would take it for a template", fix)
         if name in IMPOSED or name.startswith("FLEET_"):
             yield Finding((*loc, name), "set by fleetctl itself", "remove it, or rename the app's variable")
+
+
+def _check_routes(spec: FleetSpec) -> Iterator[Finding]:
+    served = {queue: name for name, pool in spec.pools.items() for queue in pool.queues}
+    for pattern, queue in spec.app.routes.items():
+        if queue not in served:
+            fix = f"use one of {', '.join(served)}, or add {queue} to a pool's queues"
+            reads = tuple(("pools", name, "queues") for name in spec.pools)
+            yield Finding(("app", "routes", pattern), f"no pool serves queue {queue}", fix, reads)
 
 
 def _check_files(app: App, directory: Path) -> Iterator[Finding]:

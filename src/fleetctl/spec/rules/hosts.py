@@ -11,7 +11,7 @@ from fleetctl.spec.finding import Finding, Loc
 from fleetctl.spec.models import FleetSpec, LocalProvider, StaticProvider
 
 LOCAL_CEILING = 250
-RESERVED = frozenset({"all", "ungrouped", "workers", "localhost"})  # mean something else to Ansible
+RESERVED = frozenset({"all", "ungrouped", "apps", "clients", "workers", "localhost"})  # mean something else to Ansible
 _PRIVATE = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _OTHERS_IN_SUBNET = 3  # the network's own address, its broadcast address, this computer's
 
@@ -21,6 +21,11 @@ def check(spec: FleetSpec) -> Iterator[Finding]:
     for service, host in service_hosts(spec).items():
         if host in RESERVED:
             yield Finding(("services", service, "host"), "a name that Ansible keeps for itself", "use another name")
+    for index, host in enumerate(spec.clients or ()):
+        if host in RESERVED:
+            yield Finding(("clients", index), "a name that Ansible keeps for itself", "use another name")
+        elif host in (spec.clients or ())[:index]:
+            yield Finding(("clients", index), f"{host} is listed twice", "remove one of the two")
     provider = spec.provider
     findings = _check_local(spec, provider) if isinstance(provider, LocalProvider) else _check_static(spec, provider)
     for finding in findings:
@@ -34,22 +39,26 @@ def service_hosts(spec: FleetSpec) -> Mapping[str, str]:
     return {name: host for name, host in pairs if host is not None}
 
 
+def _named(spec: FleetSpec) -> Iterator[tuple[Loc, str, str]]:
+    """Yield the hosts that are named one by one: where, what for, which."""
+    for service, host in service_hosts(spec).items():
+        yield ("services", service, "host"), service, host
+    for index, host in enumerate(spec.clients or ()):
+        yield ("clients", index), "client", host
+
+
 def _check_local(spec: FleetSpec, provider: LocalProvider) -> Iterator[Finding]:
     names = service_hosts(spec)
     for key in ("url", "mounted"):
         if getattr(spec.services.nfs, key) and spec.services.nfs.host is None:
             fix = "write `nfs: {host: nfs}`; local machines share one directory of this computer"
             yield Finding(("services", "nfs", key), "has no effect on local", fix)
-    for service, host in names.items():
+    for loc, purpose, host in _named(spec):
         for pool in spec.pools:
             if re.fullmatch(rf"{re.escape(pool)}-[0-9]+", host):
-                yield Finding(
-                    ("services", service, "host"),
-                    f"a host of pool {pool} has this name",
-                    f"use another name, such as {service}",
-                    (("pools", pool),),
-                )
-    total = sum(pool.hosts for pool in spec.pools.values()) + len(set(names.values()))
+                fix = f"use another name, such as {purpose}"
+                yield Finding(loc, f"a host of pool {pool} has this name", fix, (("pools", pool),))
+    total = sum(pool.hosts for pool in spec.pools.values()) + len({host for _, _, host in _named(spec)})
     largest = max(spec.pools, key=lambda name: spec.pools[name].hosts)
     reads: tuple[Loc, ...] = tuple(("services", name, "host") for name in names)
     if total > LOCAL_CEILING:
@@ -80,14 +89,12 @@ def _check_static(spec: FleetSpec, provider: StaticProvider) -> Iterator[Finding
     yield from _check_reach(provider)
     listed = {host.name for host in provider.hosts}
     names: tuple[Loc, ...] = tuple(("provider", "hosts", index, "name") for index in range(len(provider.hosts)))
-    for service, name in service_hosts(spec).items():
+    for loc, _, name in _named(spec):
         if name not in listed:
             fix = f"add `- {{name: {name}, address: ...}}` to provider.hosts, or name one that is there"
-            yield Finding(
-                ("services", service, "host"), f"no host {name} is listed", fix, (("provider", "hosts"), *names)
-            )
+            yield Finding(loc, f"no host {name} is listed", fix, (("provider", "hosts"), *names))
     for index, host in enumerate(provider.hosts):
-        loc: Loc = ("provider", "hosts", index)
+        loc = ("provider", "hosts", index)
         if host.name in RESERVED:
             yield Finding((*loc, "name"), "a name that Ansible keeps for itself", "use another name")
         if host.pool is not None and host.pool not in spec.pools:

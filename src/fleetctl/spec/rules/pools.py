@@ -11,7 +11,9 @@ from fleetctl.spec.shapes import show_duration, show_size
 
 MAIN_PROCESS_MIB = 128  # of a unit, beside its slots
 GRACE_SECONDS = 60  # between the hard limit of the last job and the end of a stopping unit
-RESERVED = frozenset({"nfs", "postgres", "redis", "workers", "all", "ungrouped"})  # groups of the inventory
+RESERVED = frozenset(
+    {"nfs", "postgres", "redis", "apps", "clients", "workers", "all", "ungrouped"}
+)  # groups of the inventory
 
 
 def check(spec: FleetSpec) -> Iterator[Finding]:

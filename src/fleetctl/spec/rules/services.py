@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fleetctl.spec.finding import Finding, Loc
@@ -23,8 +24,8 @@ _OWN_ONLY = {
 _SPARE_CONNECTIONS = 10
 
 
-def check(spec: FleetSpec) -> Iterator[Finding]:
-    """Check each service by itself, then Postgres against the slots."""
+def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
+    """Check each service by itself, then Postgres against the slots. `directory` is where fleet.yml is."""
     for name in ("nfs", "postgres", "redis"):
         service = getattr(spec.services, name)
         loc: Loc = ("services", name)
@@ -45,7 +46,21 @@ def check(spec: FleetSpec) -> Iterator[Finding]:
                     yield Finding((*loc, key), "has no effect with url", fix, (url,))
         if not isinstance(service, NfsService):
             yield from _check_password(service, loc)
+    yield from _check_ca(spec, directory)
     yield from _check_connections(spec)
+
+
+def _check_ca(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
+    loc: Loc = ("services", "ca")
+    if spec.services.ca is None:
+        return
+    file = directory / Path(spec.services.ca).expanduser()
+    if not spec.services.postgres.url and not spec.services.redis.url:
+        fix = "remove it: the fleet's own services are reached inside of its network"
+        reads = (("services", "postgres"), ("services", "redis"))
+        yield Finding(loc, "has no effect without an external Postgres or Redis", fix, reads)
+    elif not file.is_file() or "-----BEGIN CERTIFICATE-----" not in file.read_text(errors="replace"):
+        yield Finding(loc, f"no certificates in {file}", "name a file of PEM certificates, relative to fleet.yml")
 
 
 def _check_password(service: PostgresService | RedisService, loc: Loc) -> Iterator[Finding]:

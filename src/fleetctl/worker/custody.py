@@ -1,0 +1,162 @@
+"""What one unit's main process has taken from the queues and has not settled, over any number of connections.
+
+Kombu ties a delivery to the channel it came by, and gives all back when that closes. Here a delivery belongs to the
+process: it goes on through a lost connection, and what cannot be told to Redis now is owed until the next connection.
+One object for each process that takes jobs; children that were forked from it take none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from fleetctl.worker import claims
+from fleetctl.worker.claims import Claim, Death, Outcome
+
+log = logging.getLogger(__name__)
+
+Act = Callable[[Any], None]  # what is done to a delivery, over whichever channel there is
+_AWAY = (RedisError, OSError)
+
+
+class Deliveries(OrderedDict[str, Any]):
+    """Kombu's record of deliveries by tag, with the mark that it wants there."""
+
+    restored = False
+
+
+class Custody:
+    """The deliveries in the hands of this process: `jobs` by tag, and what is `owed` to Redis."""
+
+    def __init__(self, unit: str, host: str, machine: str) -> None:
+        self.unit = unit
+        self.host = host
+        self.machine = machine
+        self.boot = uuid.uuid4().hex
+        self.pid = os.getpid()
+        self.jobs: dict[str, str] = {}
+        self.owed: dict[str, Act] = {}
+        self.delivered = Deliveries()
+        self.dirty: set[str] = set()
+        self.channel: Any = None
+        self.asked_at = 0.0  # names the request for a job that has no answer yet
+
+    @property
+    def template(self) -> dict[str, str]:
+        """Return the parts of a claim that are the same for every job."""
+        return {"unit": self.unit, "host": self.host, "machine": self.machine, "boot": self.boot}
+
+    def ask(self) -> float:
+        """Return the time for a new request, different from that of any before."""
+        self.asked_at = max(round(time.time(), 3), round(self.asked_at + 0.001, 3))
+        return self.asked_at
+
+    def take(self, tag: str, job: str) -> None:
+        """Note a job that Redis has handed over."""
+        self.jobs[tag] = job
+
+    def is_ours(self, claim: Claim) -> bool:
+        """Return whether this process holds the claim."""
+        return claim.boot == self.boot
+
+    def is_of_a_former_life(self, claim: Claim) -> bool:
+        """Return whether the claim is of a main process of this unit that is no more."""
+        return (claim.unit, claim.machine) == (self.unit, self.machine) and claim.boot != self.boot
+
+    def settle(self, tag: str, act: Act) -> None:
+        """Do something final about a delivery, now or on the next connection."""
+        channel = self.channel
+        if channel is not None and not channel.closed:
+            try:
+                act(channel)
+            except _AWAY as exc:
+                log.warning("delivery %s is settled on the next connection: %s", tag, exc)
+            else:
+                self._forget(tag)
+                return
+        self.owed[tag] = act
+
+    def settle_owed(self, channel: Any) -> None:
+        """Do what earlier connections left undone; raises the connection's errors."""
+        for tag, act in list(self.owed.items()):
+            act(channel)
+            self._forget(tag)
+
+    def give_back(self, channel: Any, tag: str, *, death: Death | None = None, is_last: bool = False) -> Outcome | None:
+        """Put a job of ours back into its queue, or with its third death into quarantine."""
+        return claims.give_back(channel, tag, is_theirs=self.is_ours, death=death, is_last=is_last)
+
+    def finish_asking(self) -> None:
+        """Hear the answer to the last request for a job, so that none is on its way when no more are wanted."""
+        channel = self.channel
+        if channel is not None and channel._in_poll:
+            with contextlib.suppress(Empty, *_AWAY):
+                channel._brpop_read()
+
+    def give_back_all(self, channel: Any, *, but: Collection[str] = ()) -> int:
+        """Give back what is held and not settled, except these jobs; return how many that were."""
+        tags = [tag for tag, job in self.jobs.items() if tag not in self.owed and job not in but]
+        for tag in reversed(tags):  # the first taken is put first in line
+            self.give_back(channel, tag)
+            self._forget(tag)
+        return len(tags)
+
+    def give_back_lost(self, channel: Any) -> None:
+        """Give back what Redis handed over and this process never saw, its connection being cut in between."""
+        for tag, claim in claims.held(channel).items():
+            if self.is_ours(claim) and tag not in self.jobs and claim.at != self.asked_at:
+                self.give_back(channel, tag)
+                log.warning("job %s was handed over by a connection that was cut: given back", claim.job)
+
+    def recover(self, channel: Any) -> dict[Outcome, list[Claim]]:
+        """Give back what an earlier main process of this unit held when it died."""
+        death = claims.died("unit", unit=self.unit, host=self.host, detail="the unit's main process ended")
+        return claims.rescue(channel, is_theirs=self.is_of_a_former_life, death=death)
+
+    def renew(self, channel: Any) -> None:
+        """Tell Redis that what is held is still held: the visibility timeout is for holders that went silent."""
+        if tags := [tag for tag in self.jobs if tag not in self.owed]:
+            try:
+                with channel.conn_or_acquire() as client:
+                    client.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
+            except ResponseError as exc:  # full, for one: no reason to end
+                log.warning("could not renew the hold on %d jobs: %s", len(tags), exc)
+
+    def _forget(self, tag: str) -> None:
+        self.owed.pop(tag, None)
+        self.jobs.pop(tag, None)
+        self.dirty.add(tag)
+
+
+_here: Custody | None = None
+
+
+def begin(unit: str, host: str) -> Custody:
+    """Make this process one that takes jobs as a unit."""
+    global _here
+    _here = Custody(unit, host, machine_id())
+    return _here
+
+
+def here() -> Custody | None:
+    """Return this process's custody; None in every other process, its children included."""
+    return _here if _here is not None and _here.pid == os.getpid() else None
+
+
+def machine_id(path: Path = Path("/etc/machine-id")) -> str:
+    """Return what tells this machine from all others, also from an earlier one of the same name."""
+    try:
+        return path.read_text().strip() or socket.gethostname()
+    except OSError:
+        return socket.gethostname()

@@ -1,0 +1,229 @@
+"""Drills: faults that must end well. Each prints its verdict: lost 0, repeated N, recovered in S."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.fleet.conftest import BIN, ROOT, Cli
+from tests.fleet.faults import Faults, Load, verdict
+
+from fleetctl.adapters.providers.local.paths import ROOT as MACHINES
+from fleetctl.adapters.providers.local.paths import Paths
+
+pytestmark = [pytest.mark.fleet, pytest.mark.drill]
+
+WORKERS, SLOTS = 3, 12
+HOSTS = [f"worker-{number}" for number in range(1, WORKERS + 1)]
+
+
+def write_spec(home: Path, name: str, **pool: object) -> Path:
+    """Describe a fleet whose jobs would come back by themselves after an hour: too late for every drill."""
+    spec = {
+        "name": name,
+        "provider": {"kind": "local"},
+        "pools": {"worker": {"count": WORKERS, "concurrency": SLOTS, "time_limit": "30m", **pool}},
+        "app": {"path": str(ROOT / "tests" / "fleet" / "apps" / "plain"), "module": "plain.app",
+                "environment": {"GREETING": "good evening"}},
+    }  # fmt: skip
+    (home / "fleet.yml").write_text(yaml.safe_dump(spec))
+    return home / "fleet.yml"
+
+
+@pytest.fixture(scope="module")
+def fleet(unique: str, state_home: Path, tmp_path_factory: pytest.TempPathFactory, destroyed: list[Cli]) -> Cli:
+    cli = Cli(write_spec(tmp_path_factory.mktemp("faults"), unique), state_home)
+    destroyed.append(cli)
+    assert cli.json("deploy")["is_ok"]
+    return cli
+
+
+def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with capsys.disabled():
+        print(f"\n{line}")  # noqa: T201  the verdict is what a drill is for
+
+
+# fault -> jobs that it may repeat: those of a slot, of a unit, of none
+FAULTS = {
+    "unit_stopped": 0,
+    "unit_restarted": 0,
+    "unit_killed": SLOTS,
+    "process_killed": 1,
+    "power_cut": SLOTS,
+    "frozen": 0,
+    "cut_off": 0,
+    "redis_restarted": 0,
+    "postgres_restarted": 0,
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_under_load_loses_nothing(name: str, fleet: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = Faults(fleet)
+    load = Load(fleet, jobs=150, seconds=4)
+    load.start()
+    time.sleep(8)
+    began = time.monotonic()
+    faults.all()[name]("worker-2")
+    recovered = time.monotonic() - began
+    report = load.report()
+    tell(capsys, verdict(name, report, recovered))
+    assert (report["done"], report["lost"], report["failed"], report["duplicates"]) == (150, 0, 0, 0)
+    assert report["problems"] == []
+    assert report["repeated"] <= FAULTS[name]
+
+
+def test_a_thousand_jobs_live_through_twenty_random_faults(fleet: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = Faults(fleet)
+    load = Load(fleet, jobs=1000, seconds=8, timeout=2400)
+    load.start()
+    time.sleep(5)
+    began = time.monotonic()
+    trouble = faults.at_random(20, seed=3, hosts=HOSTS, over=200)
+    trouble.join()
+    recovered = time.monotonic() - began
+    report = load.report()
+    tell(capsys, "\n".join(faults.story))
+    tell(capsys, verdict("20 random faults", report, recovered))
+    deaths = faults.count("unit_killed", "power_cut") * SLOTS + faults.count("process_killed")
+    assert (report["done"], report["lost"], report["failed"]) == (1000, 0, 0)
+    assert report["problems"] == []
+    assert report["repeated"] <= deaths
+    assert faults.errors == []
+
+
+def test_the_jobs_of_a_dead_host_run_elsewhere_within_30_seconds_of_its_rescue(
+    fleet: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = Load(fleet, jobs=WORKERS * SLOTS, seconds=20)
+    load.start()
+    time.sleep(8)
+    Faults(fleet).provider.kill("worker-3")
+    began = time.monotonic()
+    restored = fleet.json("rescue", "worker-3")["restored"]
+    took = time.monotonic() - began
+    report = load.report()
+    tell(capsys, verdict("power cut, 1 h visibility timeout", report, took))
+    assert len(restored) == SLOTS
+    assert (report["done"], report["lost"], report["duplicates"]) == (WORKERS * SLOTS, 0, 0)
+    assert took < 30
+    # The two others finish their own jobs of 20 s first, then run the restored ones.
+    assert load.seconds < 120
+    assert fleet.json("deploy")["is_ok"]
+
+
+@contextmanager
+def small_disk(name: str, mib: int) -> Iterator[Path]:
+    """Put the storage of a fleet that is not launched yet on a loop device of so many MiB."""
+    place = Paths(MACHINES, name).storage
+    place.mkdir(parents=True)
+    disk = place.parent.parent / f"{name}.disk"
+    with disk.open("wb") as file:
+        file.truncate(mib << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(disk), str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+        disk.unlink()
+
+
+def test_full_storage_fails_jobs_with_the_reason_and_publishes_nothing_half_written(
+    unique: str, state_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{unique}-s"
+    cli = Cli(write_spec(tmp_path, name, count=1, concurrency=4), state_home)
+    try:
+        with small_disk(name, 8) as storage:
+            cli.json("deploy")
+            report = cli.json("load", "--jobs", "200", "--seconds", "0", "--work", "io", code=3)
+            tell(capsys, verdict(f"storage full, {report['failed']} failed", report, 0))
+            assert report["failed"] > 0
+            assert report["done"] > 0
+            assert (report["lost"], report["done"] + report["failed"]) == (0, 200)
+            assert report["problems"] == []  # every job that is done has all its files
+            assert all("No space left on device" in reason for reason in report["reasons"])
+            assert report["reasons"]
+            assert [path for path in (storage / ".fleetctl").rglob(".*") if path.is_dir()] == []
+    finally:
+        cli.run("destroy", "--yes", code=None)
+
+
+def test_a_host_that_dies_during_a_deploy_holds_up_no_other(
+    unique: str, state_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli = Cli(write_spec(tmp_path, f"{unique}-d"), state_home)
+    try:
+        process = begin(cli, "deploy")
+        wait_for(process, "converge:")
+        Faults(cli).provider.kill("worker-2")
+        process.communicate(timeout=900)
+        assert process.returncode == 3
+        units = {host["name"]: host["units"] for host in cli.json("status")["hosts"]}
+        assert units["worker-1"] == {"worker-1": "active"}
+        assert units["worker-3"] == {"worker-3": "active"}
+        began = time.monotonic()
+        report = cli.json("deploy")
+        assert report["is_ok"]
+        assert [host["host"] for host in report["converged"]["hosts"]] == ["worker-2"]
+        tell(capsys, f"host killed during deploy: recovered in {time.monotonic() - began:.0f} s")
+    finally:
+        cli.run("destroy", "--yes", code=None)
+
+
+def begin(fleet: Cli, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(BIN / "fleetctl"), *arguments], env=fleet.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(word):
+            return
+    raise AssertionError(f"it never said {word}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("phase", ["prepare", "bake", "launch", "converge", "verify", "retire"])
+def test_fleetctl_may_end_in_any_phase_and_the_next_deploy_goes_on(
+    phase: str,
+    number: signal.Signals,
+    unique: str,
+    state_home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    # Another app for each trial: its image is not there yet.
+    (app / "own.py").write_text(f"from celery import Celery\napp = Celery('own')  # {tmp_path}\n")
+    spec = write_spec(tmp_path, f"{unique}-k", count=2, concurrency=2)
+    text = yaml.safe_load(spec.read_text()) | {"app": {"path": str(app), "module": "own"}}
+    spec.write_text(yaml.safe_dump(text))
+    cli = Cli(spec, state_home)
+    try:
+        if phase == "retire":
+            cli.run("deploy")
+        process = begin(cli, "deploy", *(["--workers", "1"] if phase == "retire" else []))
+        wait_for(process, f"{phase}:")
+        process.send_signal(number)
+        process.communicate(timeout=120)
+        assert process.returncode == (130 if number == signal.SIGINT else -9)
+        began = time.monotonic()
+        report = cli.json("deploy", *(["--workers", "1"] if phase == "retire" else []))
+        assert report["is_ok"]
+        tell(capsys, f"{number.name} in {phase}: recovered in {time.monotonic() - began:.0f} s")
+    finally:
+        cli.run("destroy", "--yes")
+    assert not Paths(MACHINES, cli.name).fleet.exists()

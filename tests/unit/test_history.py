@@ -1,0 +1,43 @@
+"""The history of a fleet's changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetctl.adapters.history import FILE, UNENDED, History
+from fleetctl.errors import ProviderError
+
+
+def test_a_change_is_kept_with_who_what_when_and_its_result(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    with history.record("deploy --workers 3") as entry:
+        entry.summary = "3 launched"
+    (change,) = history.changes()
+    assert (change.command, change.result, change.summary) == ("deploy --workers 3", "done", "3 launched")
+    assert "@" in change.operator
+    assert change.seconds is not None
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_errors_and_interrupts_are_results(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    with pytest.raises(ProviderError), history.record("deploy"):
+        raise ProviderError("no room\nand more")
+    with pytest.raises(KeyboardInterrupt), history.record("destroy"):
+        raise KeyboardInterrupt
+    assert [(c.result, c.summary) for c in history.changes()] == [("failed", "no room"), ("interrupted", "")]
+
+
+def test_a_change_that_was_killed_did_not_end_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    with history.record("deploy"):
+        pass
+    first = (tmp_path / FILE).read_text().splitlines()[0]
+    (tmp_path / FILE).write_text(f'{first}\n{{"id": "to')
+    assert [change.result for change in history.changes()] == [UNENDED]
+
+
+def test_a_fleet_without_changes_has_an_empty_history(tmp_path: Path) -> None:
+    assert History(tmp_path).changes() == ()

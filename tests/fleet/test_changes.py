@@ -135,7 +135,10 @@ def test_an_app_that_does_not_start_stops_the_roll_at_the_first_batch(fleet: Cli
     with loaded(fleet, jobs=8, seconds=1) as load:
         pass
     ended_well(load, 8)
-    assert fleet.json("deploy")["is_ok"]
+    report = fleet.json("deploy")
+    assert report["is_ok"]
+    assert set(report["plan"]["converge"]) == {"nfs", "worker-1", "worker-2"}  # the app of before, on half-changed hosts
+    assert main_pids(fleet)["worker-2"] == before["worker-2"]  # it never left its release
 
 
 def test_one_more_worker_runs_nothing_on_the_others(fleet: Cli) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 SERVICE_SECONDS = 10.0
+_RESTARTS = 3  # of a unit that ends again whenever it is started
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def units(app: Celery[Any], broker: Broker, names: Sequence[str], *, seconds: fl
                 found[unit] = Check(f"{unit} runs a job", True, f"process {record.pid}, after {took:.1f} s")
         is_time_to_look = time.monotonic() > next_look
         for job, unit in list(waiting.items()) if is_time_to_look else []:
-            if (state := service_state(unit)).get("ActiveState") in ("inactive", "failed"):
+            if _is_hopeless(state := service_state(unit)):
                 del waiting[job]
                 found[unit] = _not_running(unit, "it does not run", state)
         if waiting and is_time_to_look:
@@ -161,6 +162,12 @@ def full_units(app: Celery[Any], nodes: Sequence[str]) -> dict[str, int]:
     stats: Mapping[str, Any] = inspect.stats() or {}
     slots = {node: int(stats[node]["pool"]["max-concurrency"]) for node in active if node in stats}
     return {node: count for node, count in slots.items() if len(active[node]) >= count}
+
+
+def _is_hopeless(state: Mapping[str, str]) -> bool:
+    """Tell whether a unit is not worth waiting for: it is stopped, or ends again whenever it is started."""
+    ends_again = state.get("SubState") == "auto-restart" and int(state.get("NRestarts", 0)) >= _RESTARTS
+    return state.get("ActiveState") in ("inactive", "failed") or ends_again
 
 
 def _not_running(unit: str, why: str, state: Mapping[str, str]) -> Check:

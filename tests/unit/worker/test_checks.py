@@ -80,3 +80,20 @@ def test_systemd_is_believed_only_where_it_answers(
         (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert checks.service_state("worker-1") == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"ActiveState": "active", "SubState": "running", "NRestarts": "9"}, False),
+        ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "2"}, False),
+        ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "3"}, True),
+        ({"ActiveState": "failed"}, True),
+        ({"ActiveState": "inactive"}, True),
+        ({}, False),
+    ],
+)
+def test_a_unit_that_is_stopped_or_ends_again_and_again_is_not_waited_for(
+    state: dict[str, str], expected: bool
+) -> None:
+    assert checks._is_hopeless(state) is expected

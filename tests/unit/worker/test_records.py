@@ -69,7 +69,7 @@ def test_done_failed_lost_and_duplicates_are_told_apart() -> None:
         "submitted": 7, "done": 3, "failed": 2, "lost": 1, "duplicates": 1, "repeated": 3, "quarantined": 1,
         "peak_concurrency": 4,
         "distinct_processes": 5, "start_p50_seconds": 1.0, "start_p99_seconds": 4.0, "makespan_seconds": 6.0,
-        "per_unit": {"worker-1": 3, "worker-2": 1},
+        "per_unit": {"worker-1": 3, "worker-2": 1}, "reasons": ["ValueError: x (1 runs)"],
     }  # fmt: skip
     assert set(report) < set(LoadReport.__dataclass_fields__)
 

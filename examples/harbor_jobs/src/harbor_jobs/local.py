@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from harbor_jobs import process
+from harbor_jobs import files, process
 from harbor_jobs.errors import JobError
 from harbor_jobs.log import Log
 from harbor_jobs.outcome import Outcome, RewardError, read_rewards
@@ -27,10 +26,10 @@ _EXECUTE = 'chmod u+x "$0" && exec "$0"'  # by a shell, as in Harbor: it also ru
 def run(task: Task, source: Path, scratch: Path, trial: Path, log: Log) -> Outcome:
     """Run the task of `source` with all its files below `scratch`; agent/ and verifier/ of `trial` get its logs."""
     for name in ("tests", "solution"):
-        shutil.copytree(source / name, scratch / name)
+        files.copy(source / name, scratch / name)
     work = scratch / "work"
     if (source / "environment").is_dir():
-        shutil.copytree(source / "environment", work)
+        files.copy(source / "environment", work)
     else:
         work.mkdir()
     places = {"LOGS_DIR": str(trial), "TESTS_DIR": str(scratch / "tests"), "SOLUTION_DIR": str(scratch / "solution")}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fleet.conftest import Cli
+from tests.fleet.conftest import BIN, Cli
 
 from fleetctl.adapters.providers.local import LocalProvider
 
@@ -147,3 +149,21 @@ class Load(threading.Thread):
 def verdict(name: str, report: dict[str, Any], recovered: float) -> str:
     """Write what a trial came to, in the words of every drill."""
     return f"{name}: lost {report['lost']}, repeated {report['repeated']}, recovered in {recovered:.0f} s"
+
+
+def begin(fleet: Cli, *arguments: str) -> subprocess.Popen[str]:
+    """Start fleetctl beside the test; Ctrl-C reaches it though a run in the background of a shell ignores it."""
+    return subprocess.Popen(
+        [str(BIN / "fleetctl"), *arguments], env=fleet.environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], word: str) -> None:
+    """Return when a line of its story begins with a word."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(word):
+            return
+    raise AssertionError(f"it never said {word}")

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.fleet.conftest import BIN, ROOT, Cli
-from tests.fleet.faults import Faults, Load
+from tests.fleet.conftest import ROOT, Cli
+from tests.fleet.faults import Faults, Load, begin, wait_for
 from tests.fleet.machines import command_lines, until
 
 pytestmark = pytest.mark.fleet
@@ -137,7 +136,11 @@ def test_an_app_that_does_not_start_stops_the_roll_at_the_first_batch(fleet: Cli
     ended_well(load, 8)
     report = fleet.json("deploy")
     assert report["is_ok"]
-    assert set(report["plan"]["converge"]) == {"nfs", "worker-1", "worker-2"}  # the app of before, on half-changed hosts
+    assert set(report["plan"]["converge"]) == {
+        "nfs",
+        "worker-1",
+        "worker-2",
+    }  # the app of before, on half-changed hosts
     assert main_pids(fleet)["worker-2"] == before["worker-2"]  # it never left its release
 
 
@@ -219,21 +222,6 @@ def test_a_wrong_password_on_one_host_is_named_by_verify(fleet: Cli) -> None:
         assert "redis accepts the fleet's credentials" in {check["name"] for check in failed}
     finally:
         fleet.on(bad, f"mv /root/kept /etc/fleet/credentials.json && systemctl restart {unit}")
-
-
-def begin(fleet: Cli, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(BIN / "fleetctl"), *arguments], env=fleet.environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(word):
-            return
-    raise AssertionError(f"it never said {word}")
 
 
 def test_a_second_deploy_at_the_same_time_is_refused_and_a_killed_one_lets_go(fleet: Cli) -> None:

@@ -30,12 +30,23 @@ def test_errors_and_interrupts_are_results(tmp_path: Path) -> None:
     assert [(c.result, c.summary) for c in history.changes()] == [("failed", "no room"), ("interrupted", "")]
 
 
-def test_a_change_that_was_killed_did_not_end_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
+def test_a_torn_line_is_left_out_and_the_next_ones_are_read(tmp_path: Path) -> None:
     history = History(tmp_path)
     with history.record("deploy"):
         pass
-    first = (tmp_path / FILE).read_text().splitlines()[0]
-    (tmp_path / FILE).write_text(f'{first}\n{{"id": "to')
+    text = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(text[: len(text) // 3])
+    with history.record("destroy"):
+        pass
+    assert [(change.command, change.result) for change in history.changes()] == [("destroy", "done")]
+
+
+def test_a_change_that_was_killed_did_not_end(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    with history.record("deploy"):
+        pass
+    begin = next(line for line in (tmp_path / FILE).read_text().splitlines() if line)
+    (tmp_path / FILE).write_text(f"{begin}\n")
     assert [change.result for change in history.changes()] == [UNENDED]
 
 

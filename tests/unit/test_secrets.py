@@ -39,7 +39,7 @@ class Fleet:
         self.path = self.state / "secrets.yml"
         self.file.write_text(FLEET)
 
-    def ensure(self, *, fetch: bool = True, **environ: str) -> SecretsFile:
+    def ensure(self, *, fetch: secrets.Fetch = "all", **environ: str) -> SecretsFile:
         return secrets.ensure(load(self.file), self.state, environ=environ, spec_file=self.file, fetch=fetch)
 
     def value(self, name: str) -> str:
@@ -232,18 +232,25 @@ app:
 def test_a_command_that_only_reads_takes_what_the_last_deploy_fetched(fleet: Fleet) -> None:
     fleet.file.write_text(f"{EXTERNAL}app: {{secrets: {{API_KEY: 'env:MY_KEY'}}}}\n")
     with pytest.raises(SpecError):
-        fleet.ensure(fetch=False)
+        fleet.ensure(fetch="none")
     deployed = fleet.ensure(MY_KEY="one", CACHE="pass")
-    assert fleet.ensure(fetch=False).digest == deployed.digest
+    assert fleet.ensure(fetch="none").digest == deployed.digest
     with pytest.raises(SpecError):
         fleet.ensure()
+
+
+def test_a_plan_sees_a_changed_secret_and_keeps_one_that_it_cannot_resolve(fleet: Fleet) -> None:
+    fleet.file.write_text(f"{EXTERNAL}app: {{secrets: {{API_KEY: 'env:MY_KEY'}}}}\n")
+    deployed = fleet.ensure(MY_KEY="one", CACHE="pass")
+    assert fleet.ensure(fetch="can").digest == deployed.digest
+    assert fleet.ensure(fetch="can", MY_KEY="two", CACHE="pass").digest != deployed.digest
 
 
 def test_a_password_of_the_fleets_own_is_never_sent_to_an_external_service(fleet: Fleet) -> None:
     fleet.ensure()
     fleet.file.write_text(EXTERNAL)
     with pytest.raises(SpecError):
-        fleet.ensure(fetch=False)
+        fleet.ensure(fetch="none")
 
 
 def test_an_empty_file_is_filled(fleet: Fleet) -> None:

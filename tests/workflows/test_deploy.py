@@ -9,7 +9,7 @@ import pytest
 
 from fleetctl.core.inventory import Context, inventory
 from fleetctl.core.layout import fit, layout
-from fleetctl.core.plan import Plan
+from fleetctl.core.plan import CHANGING, Plan
 from fleetctl.errors import ProviderError
 from fleetctl.model import Event, Host
 from fleetctl.ports import Fleet, HostSource
@@ -117,7 +117,8 @@ def test_a_deploy_that_touched_a_service_proves_everything(world: World) -> None
     world.remote.stamps.pop("redis")
     world.remote.asked.clear()
     world.deploy()
-    assert [host for host, _ in world.remote.asked] == ["nfs", "worker-1", "worker-2"]
+    asked = [host for host, request in world.remote.asked if request["command"] == "check"]
+    assert asked == ["nfs", "worker-1", "worker-2"]
 
 
 def test_of_too_many_workers_the_idle_ones_go_first(world: World) -> None:
@@ -137,7 +138,7 @@ def test_who_is_busy_is_asked_on_a_host_without_units(world: World) -> None:
     world.remote.asked.clear()
     world.deploy(three(2))
     asked = [host for host, request in world.remote.asked if request["command"] == "claims"]
-    assert asked == ["nfs"]
+    assert set(asked) == {"nfs"}
 
 
 def test_a_worker_that_died_is_replaced_and_its_jobs_are_given_back(world: World) -> None:
@@ -145,10 +146,11 @@ def test_a_worker_that_died_is_replaced_and_its_jobs_are_given_back(world: World
     provider = world.source
     assert isinstance(provider, FakeProvider)
     provider.terminate(["worker-2"])
-    world.remote.claims = {"a": "worker-2", "b": "worker-1"}
+    alive = provider.known["worker-1"].machine_id
+    world.remote.claims = {"a": "worker-2 of-before", "b": f"worker-1 {alive}"}
     report = world.deploy()
     assert report.is_ok
-    assert world.remote.claims == {"b": "worker-1"}
+    assert list(world.remote.claims) == ["b"]
     assert [host.name for host in provider.hosts()] == NAMES
     assert any("worker-2: 1 jobs are queued again" in event.message for event in world.events)
 
@@ -170,7 +172,38 @@ def test_a_rolling_restart_that_stops_leaves_the_rest_alone_and_says_so(world: W
     assert report.failed["worker-1"] == "Roll | Prove: no job ran"
     assert report.failed["worker-2"] == "may still run as before: the rolling restart stopped"
     assert len(world.ansible.runs) == 1
-    assert report.summary == "3 converged; failed: worker-1, nfs, worker-2"
+    assert report.summary == "2 units, 8 slots, app nnnnnnnn; 3 converged; failed: worker-1, nfs, worker-2"
+
+
+def test_a_host_that_is_gone_and_not_wanted_any_more_is_rescued_too(world: World) -> None:
+    world.deploy(three(3))
+    provider = world.source
+    assert isinstance(provider, FakeProvider)
+    provider.terminate(["worker-2"])
+    world.remote.claims = {"a": "worker-2 of-before"}
+    report = world.deploy(three(2))
+    assert report.plan.launch == ()
+    assert world.remote.claims == {}
+
+
+def test_what_a_drained_host_still_held_is_given_back_when_it_is_gone(world: World) -> None:
+    world.deploy(three(3))
+    provider = world.source
+    assert isinstance(provider, FakeProvider)
+    machines = {host.name: host.machine_id for host in provider.hosts()}
+    busy = ("worker-1", "worker-2", "worker-2", "worker-3", "worker-3")
+    world.remote.claims = {str(job): f"{name} {machines[name]}" for job, name in enumerate(busy)}
+    report = world.deploy(three(2))
+    assert report.plan.retire == ("worker-1",)
+    assert sorted(world.remote.claims) == ["1", "2", "3", "4"]
+
+
+def test_a_half_changed_host_is_mended_though_the_change_was_taken_back(world: World) -> None:
+    world.deploy()
+    world.remote.stamps["worker-1"] = CHANGING
+    report = world.deploy()
+    assert report.plan.converge == ("worker-1",)
+    assert report.plan.reasons["worker-1"] == "its last change did not come to its end"
 
 
 def test_fewer_workers_are_drained_then_terminated(world: World) -> None:

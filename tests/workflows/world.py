@@ -79,21 +79,20 @@ class FakeRemote:
     def _agent(self, host: Host, request: dict[str, Any]) -> CommandResult:
         self.asked.append((host.name, request))
         if request["command"] == "claims":
-            claims = [{"job": job, "host": of.split()[0]} for job, of in self.claims.items()]
+            claims = [
+                {"job": job, "host": of.split()[0], "machine": of.split()[-1], "boot": f"boot of {of}"}
+                for job, of in self.claims.items()
+            ]
             return CommandResult(0, json.dumps({"event": "result", "claims": claims}), "")
         if request["command"] == "rescue":
-            return self._rescue(request["host"], request["machine"])
+            restored = [job for job, of in self.claims.items() if f"boot of {of}" in request["boots"]]
+            for job in restored:
+                del self.claims[job]
+            return CommandResult(0, json.dumps({"event": "result", "restored": restored, "quarantined": []}), "")
         bad = self.refused.get(host.name)
         names = ["postgres", "redis", *(f"job on {unit}" for unit in request["units"])]
         checks = [{"name": name, "is_ok": name != bad, "detail": "as told", "fix": None} for name in names]
         return CommandResult(0, json.dumps({"event": "result", "checks": checks}), "")
-
-    def _rescue(self, host: str, machine: str | None) -> CommandResult:
-        held = {job: [*of.split(), "lost"] for job, of in self.claims.items()}
-        restored = [job for job, of in held.items() if of[0] == host and (machine is None or of[1] != machine)]
-        for job in restored:
-            del self.claims[job]
-        return CommandResult(0, json.dumps({"event": "result", "restored": restored, "quarantined": []}), "")
 
     def _storage(self, host: Host, argv: Sequence[str], stdin: str) -> CommandResult:
         if host.name in self.stalled:

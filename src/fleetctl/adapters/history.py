@@ -71,17 +71,22 @@ class History:
         found: dict[str, Change] = {}
         for line in self._path.read_text().splitlines() if self._path.exists() else ():
             try:
-                value: dict[str, Any] = json.loads(line)
+                value: dict[str, Any] = json.loads(line or "{}")
             except ValueError:
                 continue
+            if "id" not in value:
+                continue
             known = found.get(value["id"])
-            found[value["id"]] = Change(**value) if known is None else replace(known, **value)
+            if known is not None:
+                found[value["id"]] = replace(known, **value)
+            elif "command" in value:  # else its first line is the one that was cut short
+                found[value["id"]] = Change(**value)
         return tuple(found.values())
 
     def _write(self, value: dict[str, Any]) -> None:
         # One write to a file opened for appending: lines of two commands do not mix.
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(handle, (json.dumps(value) + "\n").encode())
+            os.write(handle, ("\n" + json.dumps(value) + "\n").encode())  # a line that was cut short ends here
         finally:
             os.close(handle)

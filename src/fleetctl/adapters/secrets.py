@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import SecretStr
@@ -24,6 +24,8 @@ from fleetctl.adapters.references import UnresolvedError, resolve
 from fleetctl.errors import Problem, SpecError, UsageError
 from fleetctl.spec.load import positions
 from fleetctl.spec.models import FleetSpec
+
+Fetch = Literal["all", "can", "none"]
 
 FILE = "secrets.yml"
 _PREFIX = "fleet_secret_"
@@ -68,12 +70,13 @@ class SecretsFile:
 
 
 def ensure(
-    spec: FleetSpec, state_dir: Path, *, environ: Mapping[str, str], spec_file: Path, fetch: bool = True
+    spec: FleetSpec, state_dir: Path, *, environ: Mapping[str, str], spec_file: Path, fetch: Fetch = "all"
 ) -> SecretsFile:
     """Make the secrets file hold what the spec needs, and return where it is.
 
-    With `fetch` False, a reference keeps the value of the last deploy: for commands that only read. Raises SpecError
-    with every reference that cannot be resolved, UsageError when the file is not private.
+    `fetch`: "all" references anew, for a deploy; those that "can" be resolved here, for its plan; "none" that the last
+    deploy has fetched, for other commands. Raises SpecError with every reference that is missing then, UsageError when
+    the file is not private.
     The caller holds the fleet's lock when it deploys.
     """
     path = state_dir / FILE
@@ -140,17 +143,19 @@ def _fetch_all(
     environ: Mapping[str, str],
     spec_file: Path,
     *,
-    fetch: bool,
+    fetch: Fetch,
 ) -> None:
     """Put what fleet.yml refers to into `values`. Raises SpecError with all that cannot be had."""
     failed: list[tuple[str, str, str]] = []
 
     def take(reference: str, key: str, kept: Any, *, one_line: bool) -> str:
-        if isinstance(kept, str) and not fetch:
+        if isinstance(kept, str) and fetch == "none":
             return kept
         try:
             return resolve(reference, environ, one_line=one_line)
         except UnresolvedError as exc:
+            if isinstance(kept, str) and fetch == "can":
+                return kept
             failed.append((key, exc.message, exc.fix))
             return ""
 

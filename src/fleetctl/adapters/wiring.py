@@ -31,7 +31,7 @@ class Wired:
     spec: FleetSpec
     spec_file: Path
     environ: Mapping[str, str]
-    changes: bool  # the command changes the fleet
+    fetch: secrets.Fetch  # which of the secrets that fleet.yml refers to are resolved anew
 
     @cached_property
     def state(self) -> State:
@@ -105,7 +105,7 @@ class Wired:
         Commands that only read keep a secret of the last deploy when its reference cannot be resolved now.
         """
         secret = secrets.ensure(
-            self.spec, self.state.path, environ=self.environ, spec_file=self.spec_file, fetch=self.changes
+            self.spec, self.state.path, environ=self.environ, spec_file=self.spec_file, fetch=self.fetch
         )
         staged = bundle.stage(self.spec.app, self.state.directory("bundles"))
         return Context(
@@ -128,7 +128,11 @@ class Wired:
 
 
 def wire(
-    spec_file: Path, *, workers: int | None = None, changes: bool = False, environ: Mapping[str, str] = os.environ
+    spec_file: Path,
+    *,
+    workers: int | None = None,
+    fetch: secrets.Fetch = "none",
+    environ: Mapping[str, str] = os.environ,
 ) -> Wired:
     """Return the fleet that `spec_file` describes. Raises SpecError or UsageError before anything is touched."""
-    return Wired(load(spec_file, workers=workers), spec_file, environ, changes)
+    return Wired(load(spec_file, workers=workers), spec_file, environ, fetch)

@@ -72,10 +72,10 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def asked(spec_file: Path, workers: int | None, *, changes: bool = False) -> tuple[Wired, Fleet]:
-    """Return the fleet as fleet.yml wants it."""
+    """Return the fleet as fleet.yml wants it, for a command that `changes` it or for its plan."""
     from fleetctl.adapters.wiring import wire
 
-    wired = wire(spec_file, workers=workers, changes=changes)
+    wired = wire(spec_file, workers=workers, fetch="all" if changes else "can")
     return wired, wired.fleet(wired.spec)
 
 

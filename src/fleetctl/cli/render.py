@@ -219,6 +219,9 @@ def rescue(value: Rescue, *, as_json: bool) -> None:
     if as_json:
         _json(value)
         return
+    if value.held:
+        click.echo(f"{value.host}: {len(value.held)} jobs would be given back: {', '.join(value.held)}")
+        return
     click.echo(f"{value.host}: {len(value.restored)} jobs are in their queues again")
     for job in value.quarantined:
         click.echo(f"{value.host}: job {job} has lost its worker too often: fleetctl quarantine show {job}")

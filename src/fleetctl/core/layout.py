@@ -92,11 +92,6 @@ def choose(spec: FleetSpec, hosts: Sequence[Host], running_jobs: Mapping[str, in
     return chosen
 
 
-def too_many(spec: FleetSpec, hosts: Sequence[Host]) -> bool:
-    """Tell whether a pool has more hosts than it shall have: then `choose` depends on who is busy."""
-    return any(len(numbers) > spec.pools[pool].hosts for pool, numbers in existing(spec, hosts).items())
-
-
 def fit(spec: FleetSpec, hosts: Sequence[Host]) -> tuple[FleetSpec, tuple[WantedHost, ...]]:
     """Return the spec with each pool's count at what exists, and its layout: the fleet as it was deployed.
 

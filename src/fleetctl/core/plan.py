@@ -9,12 +9,13 @@ from fleetctl.core.layout import WantedHost
 from fleetctl.model import Host, HostRequest, HostState
 
 NEW = "does not exist"  # the reason for launching a host that was not there
+CHANGING = "changing"  # the stamp of a host whose last change did not come to its end
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a deploy does. Every host of the spec or the provider is in exactly one of launch, converge, keep, retire,
-    except that launched hosts are converged too."""
+    """What a deploy does. Every host of the spec is in exactly one of launch, converge and keep, except that launched
+    hosts are converged too; others are retired, or left alone where they are not the fleet's."""
 
     bake: tuple[HostRequest, ...] = ()  # throw-away machines whose disks become images; `image` is the key
     launch: tuple[HostRequest, ...] = ()
@@ -69,7 +70,10 @@ def make(
             reasons[host.name] = "every role is asked for"
             converge.append(host.name)
         elif host.name not in observed.stamps:
-            reasons[host.name] = "carries no stamp"
+            reasons[host.name] = observed.silent.get(host.name, "carries no stamp")
+            converge.append(host.name)
+        elif observed.stamps[host.name] == CHANGING:
+            reasons[host.name] = "its last change did not come to its end"
             converge.append(host.name)
         elif observed.stamps[host.name] != stamps.get(host.name):
             reasons[host.name] = "was set up from other roles, settings, app or secrets"

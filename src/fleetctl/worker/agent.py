@@ -98,11 +98,11 @@ def list_claims(channel: Any) -> Answer:
 
 def rescue(request: Mapping[str, Any], channel: Any, app: Celery[Any]) -> Answer:
     """Give back what a host that is gone held, its death counted."""
-    host_name, successor = request["host"], request.get("machine")
-    death = claims.died("host", unit="", host=host_name, detail="the host was given up for dead")
+    boots = frozenset(request["boots"])
+    death = claims.died("host", unit="", host=request["host"], detail="the host was given up for dead")
 
     def is_theirs(claim: claims.Claim) -> bool:
-        return claim.host == host_name and (successor is None or claim.machine != successor)
+        return claim.boot in boots
 
     found = claims.rescue(channel, is_theirs=is_theirs, death=death)
     for claim in found["quarantined"]:

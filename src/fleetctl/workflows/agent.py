@@ -39,16 +39,18 @@ def ask(
 
 
 def ask_any(remote: Remote, hosts: Sequence[Host], request: Mapping[str, Any], *, timeout: float) -> Answer:
-    """Return the result of the first of these hosts that can be reached. Raises ConnectError when none can.
+    """Return the result of the first of these hosts that can give it. Raises the last one's FleetError when none can.
 
-    A host that does not answer costs its time limit: give those that are known to answer.
+    A host that does not answer costs its time limit: give those that are known to answer. One that is half set up
+    has no agent, and the next is asked.
     """
+    last: FleetError = ConnectError("no host that carries the app answers", hint="fleetctl status")
     for host in hosts:
         try:
             return ask(remote, host, request, timeout=timeout)
-        except ConnectError:
-            continue
-    raise ConnectError("no host that carries the app answers", hint="fleetctl status")
+        except FleetError as error:
+            last = error
+    raise last
 
 
 def with_app(wanted: Iterable[WantedHost], hosts: Iterable[Host]) -> tuple[Host, ...]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetctl.core.inventory import Context, Inventory, image_key, inventory
-from fleetctl.core.layout import WantedHost, choose, existing, layout, too_many
+from fleetctl.core.layout import WantedHost, choose, existing, layout
 from fleetctl.core.plan import NEW, Observed, Plan, make
 from fleetctl.errors import FleetError, ProviderError
 from fleetctl.model import (
@@ -25,13 +24,14 @@ from fleetctl.model import (
 )
 from fleetctl.ports import Baker, Elastic, Fleet
 from fleetctl.workflows.agent import with_app
-from fleetctl.workflows.claims import give_back, running_jobs
+from fleetctl.workflows.claims import Claim, give_back, held, jobs_of, of_the_gone
 from fleetctl.workflows.observe import observe, stamps
 from fleetctl.workflows.phases import Phases
 from fleetctl.workflows.retire import retire
 from fleetctl.workflows.verify import verify
 
 BOOT_SECONDS = 120
+_HELPERS = 3  # hosts that are asked for what one can say: Redis may be what does not answer
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class DeployReport:
     checks: tuple[Check, ...]
     phases: tuple[PhaseTime, ...]
     failed: dict[str, str]
+    app: str  # digest of what workers install
 
     @property
     def is_ok(self) -> bool:
@@ -52,11 +53,12 @@ class DeployReport:
 
     @property
     def summary(self) -> str:
-        """One line: what was done, and what failed."""
-        plan = self.plan
-        done = [("launched", plan.launch), ("converged", self.converged.hosts if self.converged else ())]
-        done += [("retired", plan.retire)]
-        said = [f"{len(of)} {verb}" for verb, of in done if of] or ["nothing to do"]
+        """One line: what is deployed, what was done for it, and what failed."""
+        units = [unit for host in self.wanted for unit in host.units]
+        there = f"{len(units)} units, {sum(unit.concurrency for unit in units)} slots, app {self.app[:8]}"
+        done = {"launched": len(self.plan.launch), "converged": len(self.converged.hosts if self.converged else ())}
+        done["retired"] = len(set(self.plan.retire) - self.failed.keys())
+        said = [there, *(f"{count} {verb}" for verb, count in done.items() if count)]
         bad = sum(not check.is_ok for check in self.checks)
         said += [f"failed: {', '.join(self.failed)}"] if self.failed else []
         return "; ".join([*said, *([f"{bad} checks failed"] if bad else [])])
@@ -65,7 +67,9 @@ class DeployReport:
 def plan(fleet: Fleet, *, force: bool = False, on_event: OnEvent) -> Plan:
     """Return what `deploy` would do now. Prepares the provider's base image, since image keys depend on it."""
     recipe = fleet.source.prepare(on_event) if isinstance(fleet.source, Baker) else None
-    return _plan(fleet, observe(fleet.source, fleet.remote), fleet.context(), recipe, force=force)[1]
+    fleet.pin(fleet.source.hosts())
+    observed = observe(fleet.source, fleet.remote)
+    return _plan(fleet, observed, _claims(fleet, observed, on_event), fleet.context(), recipe, force=force)[1]
 
 
 def deploy(
@@ -90,10 +94,11 @@ def deploy(
         context = fleet.context()
         fleet.pin(fleet.source.hosts())
         observed = observe(fleet.source, fleet.remote)
-        wanted, planned = _plan(fleet, observed, context, recipe, force=force)
+        claims = _claims(fleet, observed, on_event)
+        wanted, planned = _plan(fleet, observed, claims, context, recipe, force=force)
     confirm(planned)
 
-    _rescue(fleet, observed, planned, wanted, phases)
+    _rescue(fleet, of_the_gone(fleet, claims), observed.hosts, phases)
     if planned.bake and isinstance(fleet.source, Baker):
         with phases.phase("bake", f"{len(planned.bake)} images, once", total=len(planned.bake)):
             _bake(fleet, fleet.source, planned.bake, context, on_event)
@@ -105,6 +110,9 @@ def deploy(
     if planned.retire:  # before the services are told to refuse those that leave: their jobs still run
         with phases.phase("retire", f"{len(planned.retire)} hosts", total=len(planned.retire)):
             failed |= retire(fleet, planned.retire, context, on_event, busy=planned.busy)
+        left = [host for host in observed.hosts if host.name in observed.stamps and host.name not in planned.retire]
+        after = replace(observed, hosts=tuple(left))
+        _rescue(fleet, of_the_gone(fleet, _claims(fleet, after, on_event)), left, phases)  # killed at its stop timeout
     hosts = _wanted_hosts(fleet.source.hosts(), wanted)
     built = inventory(fleet.spec, wanted, hosts, context)
     converged = None
@@ -121,19 +129,14 @@ def deploy(
     with phases.phase("verify", "identity, storage, services, one job on every unit"):
         scope = _to_prove(wanted, names)
         checks = verify(told, healthy, built, fleet.remote, token=token, scope=scope, on_event=on_event)
-    return DeployReport(planned, hosts, wanted, converged, checks, tuple(phases.times), failed)
+    return DeployReport(planned, hosts, wanted, converged, checks, tuple(phases.times), failed, context.bundle_digest)
 
 
 def _plan(
-    fleet: Fleet, observed: Observed, context: Context, recipe: str | None, *, force: bool
+    fleet: Fleet, observed: Observed, claims: Sequence[Claim], context: Context, recipe: str | None, *, force: bool
 ) -> tuple[tuple[WantedHost, ...], Plan]:
-    """Return the hosts that the fleet shall have, and the plan. Who is busy is asked only where that decides."""
-    jobs = {}
-    if too_many(fleet.spec, observed.hosts):
-        as_it_is = layout(fleet.spec, existing(fleet.spec, observed.hosts))
-        helpers = with_app(as_it_is, (host for host in observed.hosts if host.name in observed.stamps))
-        with suppress(FleetError):  # then nobody counts as busy: all hosts are drained, in the order of their numbers
-            jobs = running_jobs(fleet, helpers)
+    """Return the hosts that the fleet shall have, and the plan. Of too many hosts the idle ones go."""
+    jobs = jobs_of(claims)
     wanted = layout(fleet.spec, choose(fleet.spec, observed.hosts, jobs))
     built = inventory(fleet.spec, wanted, observed.hosts, context)
     expected = {name: hostvars["fleet_stamp"] for name, hostvars in built["_meta"]["hostvars"].items()}
@@ -150,24 +153,33 @@ def _plan(
     )
 
 
-def _rescue(fleet: Fleet, observed: Observed, planned: Plan, wanted: tuple[WantedHost, ...], phases: Phases) -> None:
-    """Give back the jobs of hosts that are gone or stopped, before new ones take their names.
+def _claims(fleet: Fleet, observed: Observed, on_event: OnEvent) -> tuple[Claim, ...]:
+    """Return who holds which job; nothing, and a note, where nobody can say: then nobody counts as busy or dead."""
+    try:
+        return held(fleet, _helpers(fleet, [host for host in observed.hosts if host.name in observed.stamps]))
+    except FleetError as error:
+        if observed.stamps:
+            on_event(Event("note", "observe", f"nobody says which jobs run where: {error.message}"))
+        return ()
+
+
+def _helpers(fleet: Fleet, hosts: Sequence[Host]) -> tuple[Host, ...]:
+    """Return some hosts whose agents can be asked, those without units first."""
+    return with_app(layout(fleet.spec, existing(fleet.spec, hosts)), hosts)[:_HELPERS]
+
+
+def _rescue(fleet: Fleet, dead: Sequence[Claim], hosts: Sequence[Host], phases: Phases) -> None:
+    """Give back what hosts held that are gone.
 
     Where that cannot be done the jobs come back by themselves, after the visibility timeout: no reason to stop.
     """
-    helpers = with_app(wanted, (host for host in observed.hosts if host.name in observed.stamps))
-    stopped = {host.name for host in observed.hosts if host.state is HostState.STOPPED}
-    dead = {request.name for request in planned.launch if "workers" in request.roles} | stopped.intersection(
-        planned.retire
-    )
-    if not dead or not helpers:
+    if not dead:
         return
-    with phases.phase("rescue", "what hosts that are gone still held"):
+    with phases.phase("rescue", f"{len(dead)} jobs of hosts that are gone"):
         try:
-            for name in sorted(dead.intersection(running_jobs(fleet, helpers))):
-                found = give_back(fleet, helpers, name)
-                held = f"{len(found.restored)} jobs are queued again, {len(found.quarantined)} quarantined"
-                phases.on_event(Event("note", "rescue", f"{name}: {held}"))
+            for found in give_back(fleet, _helpers(fleet, hosts), dead):
+                said = f"{len(found.restored)} jobs are queued again, {len(found.quarantined)} quarantined"
+                phases.on_event(Event("note", "rescue", f"{found.host}: {said}"))
         except FleetError as error:
             phases.on_event(Event("note", "rescue", f"{error.message}; jobs come back after the visibility timeout"))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fleetctl.core.layout import WantedHost
+from fleetctl.core.plan import CHANGING
 from fleetctl.model import HostState
 from fleetctl.ports import HostSource, Remote
 from fleetctl.spec.models import FleetSpec
@@ -62,7 +63,7 @@ def status(
                 address=host.address if host is not None else None,
                 state=str(host.state) if host is not None else "missing",
                 groups=of.groups if of is not None else (),
-                is_set_up=bool(lines) and lines[0] != "-",
+                is_set_up=bool(lines) and lines[0] not in ("-", CHANGING),
                 units={unit.name: states.get(unit.name, "absent" if lines else "unknown") for unit in units},
                 slots=sum(unit.concurrency for unit in units),
                 error=answer.error if answer is not None else None,

@@ -53,6 +53,8 @@ def test_every_command_that_a_document_names_exists(text: str) -> None:
 @pytest.mark.parametrize("text", [README, DEPLOYMENT], ids=["README", "DEPLOYMENT"])
 def test_every_option_that_a_document_gives_a_command_exists(text: str) -> None:
     for name, rest in re.findall(r"(?:^    |[`|] ?)fleetctl ([a-z][a-z-]*)([^`|\n]*)", text, re.MULTILINE):
+        if name == "ssh":  # what follows is another program's
+            continue
         known = {option for parameter in main.commands[name].params for option in parameter.opts} | {"--help"}
         for option in re.findall(r"(?<= )--[a-z-]+", rest):
             assert option in known, f"fleetctl {name} {option}"

@@ -12,8 +12,7 @@ Started as root it reads the host's environment and credentials, then becomes th
            {"event": "result", ...the fields of a load report}
     {"command": "claims"}                                 which jobs are in whose hands
         -> {"event": "result", "claims": [{"tag", "job", "task", "queue", "unit", "host", "machine", "boot", "at"}]}
-    {"command": "rescue", "host": ..., "machine": null}   gives back what a host that is gone held; with "machine", the
-                                                          /etc/machine-id of its successor, only what that one does not
+    {"command": "rescue", "host": ..., "boots": [...]}    gives back what these lives of a gone host's units held
         -> {"event": "result", "restored": [job], "quarantined": [job]}
     {"command": "quarantine", "operation": "list"}
         -> {"event": "result", "jobs": [{"job", "task", "queue", "at", "deaths": [...]}]}

@@ -4,9 +4,10 @@ Each entry of kombu's `unacked` hash that a unit has taken has a claim of the sa
 transaction. A claim whose holder has died is given back, with the death on record; at its third death a job goes into
 quarantine instead. Keys, all below the fleet's prefix:
 
-    claims          hash: delivery tag -> claim
-    deaths:<job>    list of deaths; forgotten after a week
-    quarantine      hash: job -> what it is, its deaths, and its message
+    fleet:claims            hash: delivery tag -> claim
+    fleet:deaths:<job>      list of deaths; forgotten after a week
+    fleet:quarantine        hash: job -> what it is, its deaths, and its message
+    fleet:stopped:<boot>    there when a unit was told to stop; forgotten after a week
 
 Delivery tags stay with a message for its life, so a claim's holder is known by `boot`, which no two processes share.
 """
@@ -14,14 +15,19 @@ Delivery tags stay with a message for its life, so a claim's holder is known by 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-CLAIMS = "claims"
-QUARANTINE = "quarantine"
+from redis.exceptions import DataError
+
+log = logging.getLogger(__name__)
+
+CLAIMS = "fleet:claims"  # no queue of fleet.yml has a colon in its name
+QUARANTINE = "fleet:quarantine"
 MAX_DEATHS = 3
 DEATHS_SECONDS = 7 * 24 * 3600
 
@@ -55,7 +61,12 @@ class Death:
 
 def deaths_key(job: str) -> str:
     """Return the key of a job's deaths, below the prefix."""
-    return f"deaths:{job}"
+    return f"fleet:deaths:{job}"
+
+
+def stopped_key(boot: str) -> str:
+    """Return the key that tells that a unit's process was told to stop, below the prefix."""
+    return f"fleet:stopped:{boot}"
 
 
 def parse(text: bytes | str) -> Claim:
@@ -81,9 +92,10 @@ def give_back(
 ) -> Outcome | None:
     """Put a claimed job back at the head of its queue, or at its end; None where the claim is not theirs (any more).
 
-    With a `death`, that is recorded, and the third one moves the job into quarantine. A job that waited for its time
-    (eta) had not begun: nothing is recorded. It goes back to the queue it was taken from, not through the exchange:
-    a binding that is gone would drop it.
+    With a `death`, that is recorded, and the third one moves the job into quarantine; a host's is evidence alone:
+    machines have other reasons to go, and somebody has to say each time that one is dead. A job that waited for its
+    time (eta) had not begun: nothing is recorded. It goes back to the queue it was taken from, not through the
+    exchange: a binding that is gone would drop it.
     """
     qos = channel.qos
     outcome: Outcome | None = None
@@ -106,7 +118,7 @@ def give_back(
         counted = death if death and not _waited(message, death.at) else None
         if counted:
             deaths.append(json.dumps(asdict(counted)).encode())
-        if counted and len(deaths) >= MAX_DEATHS:
+        if counted and counted.kind != "host" and _own(deaths) >= MAX_DEATHS:
             record = {
                 "job": claim.job, "task": claim.task, "queue": claim.queue, "at": counted.at,
                 "deaths": [json.loads(each) for each in deaths],
@@ -127,6 +139,11 @@ def give_back(
     return outcome
 
 
+def _own(deaths: Sequence[bytes]) -> int:
+    """Return how many of these deaths the job may have caused."""
+    return sum(json.loads(death)["kind"] != "host" for death in deaths)
+
+
 def enqueue(channel: Any, pipe: Any, queue: str, message: dict[str, Any], *, is_last: bool = False) -> None:
     """Add a message to its queue's list of its priority, marked as delivered before, as kombu does."""
     message.setdefault("headers", {})["redelivered"] = True
@@ -135,14 +152,29 @@ def enqueue(channel: Any, pipe: Any, queue: str, message: dict[str, Any], *, is_
     (pipe.lpush if is_last else pipe.rpush)(key, json.dumps(message))
 
 
-def rescue(channel: Any, *, is_theirs: Callable[[Claim], bool], death: Death) -> dict[Outcome, list[Claim]]:
-    """Give back all claims that are theirs, and return them by what became of each."""
+def rescue(
+    channel: Any,
+    *,
+    is_theirs: Callable[[Claim], bool],
+    death: Death,
+    is_spared: Callable[[Claim], bool] = lambda _: False,
+) -> dict[Outcome, list[Claim]]:
+    """Give back all claims that are theirs, and return them by what became of each; the `is_spared` without a death.
+
+    One that cannot be given back is told in the log and stays: it must not hold up the others.
+    """
     found: dict[Outcome, list[Claim]] = {"restored": [], "quarantined": [], "gone": []}
     for tag, claim in sorted(held(channel).items(), key=lambda item: -item[1].at):  # the oldest is put first in line
-        if is_theirs(claim):
-            outcome = give_back(channel, tag, is_theirs=is_theirs, death=replace(death, unit=claim.unit))
-            if outcome is not None:
-                found[outcome].append(claim)
+        if not is_theirs(claim):
+            continue
+        cause = None if is_spared(claim) else replace(death, unit=claim.unit)
+        try:
+            outcome = give_back(channel, tag, is_theirs=is_theirs, death=cause)
+        except (DataError, TypeError, ValueError, KeyError):
+            log.exception("job %s cannot be given back", claim.job)
+            continue
+        if outcome is not None:
+            found[outcome].append(claim)
     return found
 
 

@@ -61,14 +61,21 @@ class Ledger(bootsteps.StartStopStep):
             return
         c.task_consumer.cancel()
         here.finish_asking()
+        settle_what_has_ended(c.hub)
+        here.note_stop(here.channel)
         count = here.give_back_all(here.channel, but=c.under_way)
         log.info("gave back %d jobs that had not started", count)
 
-    def shutdown(self, _: Any) -> None:
-        """When no job runs any more: settle what is owed, and give back what was cut short."""
+    def shutdown(self, c: Any) -> None:
+        """When no job runs any more: settle what is owed, and give back what was cut short.
+
+        Waits for Redis when it is away, as long as the unit may take to stop: else jobs that are done would run again.
+        """
         here = custody.here()
-        if here is None or here.channel is None or here.channel.closed:
+        if here is None or not here.jobs:
             return
+        if here.channel is None or here.channel.closed:
+            here.channel = c.app.connection_for_read().ensure_connection(max_retries=None).default_channel
         here.settle_owed(here.channel)
         count = here.give_back_all(here.channel)
         if count:
@@ -84,7 +91,7 @@ class Consumer(Stock):  # type: ignore[misc]
         default_steps = [*Stock.Blueprint.default_steps, Ledger]  # noqa: RUF012  as in Celery
 
     _lost = False
-    under_way: Collection[str] = ()  # at the end: the jobs that a process or thread has, or will still run
+    under_way: Collection[str] = ()  # at the end: tags of the jobs that a process or thread has, or will still run
 
     def update_strategies(self) -> None:
         """Have every task's deaths counted."""
@@ -111,12 +118,24 @@ class Consumer(Stock):  # type: ignore[misc]
             finish_writes(self.pool)
         else:
             given = given_to_processes(self.pool)
+            requests: Any = vars(state)["requests"]
+            tags = {job: request.message.delivery_tag for job, request in requests.items()}
             threads = {request.id for request in state.reserved_requests}
             super().on_close()
             for job in given:  # forgotten with the others; but a process has them and will run them
                 job._cache[job._job] = job
             cache = getattr(getattr(self.pool, "_pool", None), "_cache", None)
-            self.under_way = threads if cache is None else {job.correlation_id for job in cache.values()}
+            jobs = threads if cache is None else {job.correlation_id for job in cache.values()}
+            self.under_way = {tags[job] for job in jobs if job in tags}
+
+
+def settle_what_has_ended(hub: Any) -> None:
+    """Do what the event loop was left with: the acknowledgements of jobs that ended in its last turn."""
+    for settle in hub._pop_ready() if hub is not None else ():
+        try:
+            settle()
+        except Exception:
+            log.exception("a job that has ended is settled later")
 
 
 def given_to_processes(pool: Any) -> list[Any]:

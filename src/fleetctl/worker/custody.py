@@ -26,6 +26,12 @@ from fleetctl.worker.claims import Claim, Death, Outcome
 
 log = logging.getLogger(__name__)
 
+#: A full Redis refuses ZADD, and lets a script go on whose first write it lets (TAKE relies on that too).
+_RENEW = """
+redis.call('ZREM', KEYS[1], '')
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[i]) end
+"""
+
 Act = Callable[[Any], None]  # what is done to a delivery, over whichever channel there is
 _AWAY = (RedisError, OSError)
 
@@ -72,7 +78,8 @@ class Custody:
 
     def is_of_a_former_life(self, claim: Claim) -> bool:
         """Return whether the claim is of a main process of this unit that is no more."""
-        return (claim.unit, claim.machine) == (self.unit, self.machine) and claim.boot != self.boot
+        mine = (self.unit, self.host, self.machine)  # copies of one disk may share the machine's id
+        return (claim.unit, claim.host, claim.machine) == mine and claim.boot != self.boot
 
     def settle(self, tag: str, act: Act) -> None:
         """Do something final about a delivery, now or on the next connection."""
@@ -90,8 +97,12 @@ class Custody:
     def settle_owed(self, channel: Any) -> None:
         """Do what earlier connections left undone; raises the connection's errors."""
         for tag, act in list(self.owed.items()):
-            act(channel)
-            self._forget(tag)
+            try:
+                act(channel)
+            except ResponseError as exc:  # Redis is full: the others may go all the same
+                log.warning("delivery %s is settled later: %s", tag, exc)
+            else:
+                self._forget(tag)
 
     def give_back(self, channel: Any, tag: str, *, death: Death | None = None, is_last: bool = False) -> Outcome | None:
         """Put a job of ours back into its queue, or with its third death into quarantine."""
@@ -105,8 +116,8 @@ class Custody:
                 channel._brpop_read()
 
     def give_back_all(self, channel: Any, *, but: Collection[str] = ()) -> int:
-        """Give back what is held and not settled, except these jobs; return how many that were."""
-        tags = [tag for tag, job in self.jobs.items() if tag not in self.owed and job not in but]
+        """Give back what is held and not settled, except these deliveries; return how many that were."""
+        tags = [tag for tag in self.jobs if tag not in self.owed and tag not in but]
         for tag in reversed(tags):  # the first taken is put first in line
             self.give_back(channel, tag)
             self._forget(tag)
@@ -122,14 +133,23 @@ class Custody:
     def recover(self, channel: Any) -> dict[Outcome, list[Claim]]:
         """Give back what an earlier main process of this unit held when it died."""
         death = claims.died("unit", unit=self.unit, host=self.host, detail="the unit's main process ended")
-        return claims.rescue(channel, is_theirs=self.is_of_a_former_life, death=death)
+        return claims.rescue(
+            channel, is_theirs=self.is_of_a_former_life, death=death, is_spared=was_told_to_stop(channel)
+        )
+
+    def note_stop(self, channel: Any) -> None:
+        """Say that this process was told to stop: jobs that outlast its stop timeout did not cause its end."""
+        with contextlib.suppress(*_AWAY), channel.conn_or_acquire() as client:
+            key = channel.global_keyprefix + claims.stopped_key(self.boot)
+            client.execute_command("SET", key, 1, "EX", claims.DEATHS_SECONDS)
 
     def renew(self, channel: Any) -> None:
         """Tell Redis that what is held is still held: the visibility timeout is for holders that went silent."""
         if tags := [tag for tag in self.jobs if tag not in self.owed]:
+            key = channel.global_keyprefix + channel.unacked_index_key
             try:
                 with channel.conn_or_acquire() as client:
-                    client.zadd(channel.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
+                    client.execute_command("EVAL", _RENEW, 1, key, time.time(), *tags)
             except ResponseError as exc:  # full, for one: no reason to end
                 log.warning("could not renew the hold on %d jobs: %s", len(tags), exc)
 
@@ -147,6 +167,17 @@ def begin(unit: str, host: str) -> Custody:
     global _here
     _here = Custody(unit, host, machine_id())
     return _here
+
+
+def was_told_to_stop(channel: Any) -> Callable[[Claim], bool]:
+    """Return who tells whether a claim's holder had been told to stop before it ended."""
+
+    def is_spared(claim: Claim) -> bool:
+        with channel.conn_or_acquire() as client:
+            key = channel.global_keyprefix + claims.stopped_key(claim.boot)
+            return bool(client.execute_command("EXISTS", key))
+
+    return is_spared
 
 
 def here() -> Custody | None:

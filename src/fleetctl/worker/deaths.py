@@ -62,7 +62,10 @@ def reason_of_death(request: Any, exc_info: Any) -> str | None:
     if isinstance(exc, einfo.ExceptionWithTraceback):  # type: ignore[attr-defined]  # its stubs lack it
         exc = exc.exc
     if isinstance(exc, SystemExit | KeyboardInterrupt):  # billiard tells of an exit before the process is gone
-        return None if request._already_cancelled or request._already_revoked else f"process ended: {exc!r}"
+        # What a program says at its end may hold anything, a password too: only a number is kept.
+        code = getattr(exc, "code", None)
+        said = f" with exit status {code}" if isinstance(code, int) else ""
+        return None if request._already_cancelled or request._already_revoked else f"process ended{said}"
     return str(exc) if isinstance(exc, WorkerLostError) else None
 
 

@@ -94,7 +94,7 @@ class Watch:
                 open_ids -= {record.id for record in self.records}
                 if now >= next_look:
                     failed |= self._failed(open_ids)
-                    self.quarantined = self._kept_out(open_ids)
+                    self.quarantined |= self._kept_out(open_ids)
                     next_look = now + _LOOK_SECONDS
                 open_ids -= failed | self.quarantined
                 is_over = not open_ids or now >= deadline

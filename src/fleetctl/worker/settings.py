@@ -45,6 +45,8 @@ WORKER_PROFILE: Mapping[str, Any] = {
     "result_backend_always_retry": True,
     "result_backend_base_sleep_between_retries_ms": 100,
     "result_backend_max_sleep_between_retries_ms": 2000,  # a job's time limit goes on while it waits
+    # The same for what a job publishes: the next link of a chain, for one.
+    "task_publish_retry_policy": {"max_retries": None, "interval_start": 0, "interval_step": 0.2, "interval_max": 2},
 }
 
 #: What takes and gives back jobs; programs that only publish need it not.
@@ -170,6 +172,7 @@ def imposed(broker: Broker, own: Mapping[str, Any], *, is_worker: bool) -> dict[
         "redis_socket_keepalive": True,
     }
     if is_worker:
+        settings["broker_channel_error_retry"] = True  # wait for a Redis that refuses to write
         settings["worker_direct"] = True  # a queue for each unit: a job can be sent to one unit
         settings["broker_transport"] = TRANSPORT
         settings["worker_consumer"] = "fleetctl.worker.consumer:Consumer"

@@ -12,11 +12,13 @@ what settles an entry removes its claim too.
 from __future__ import annotations
 
 import json
+import logging
 from queue import Empty
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis
+from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import ResponseError
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 else:
     stock = redis
 
+log = logging.getLogger(__name__)
+
+REFUSED_SECONDS = 1.0  # before the next request to a Redis that refuses
 IDLE_SECONDS = 0.25  # how long a job in a list that is not waited for may lie there though a slot is free
 
 #: KEYS: unacked, its index, claims, then lists in the order of preference. ARGV: time, a claim's constant parts, then
@@ -40,8 +45,12 @@ for i = 4, #KEYS do
     if type(p) == 'table' and p.delivery_tag and type(p.delivery_info) == 'table' then
       local h = type(m.headers) == 'table' and m.headers or {}
       local claim = cjson.decode(ARGV[2])
-      claim.job = h.id or p.correlation_id or p.delivery_tag
-      claim.task = h.task or ''
+      local function text_of(value, other)
+        if type(value) == 'string' and value ~= '' then return value end
+        return other
+      end
+      claim.job = text_of(h.id, text_of(p.correlation_id, p.delivery_tag))
+      claim.task = text_of(h.task, '')
       claim.queue = ARGV[i - 1]
       claim.at = tonumber(ARGV[1])
       local info = p.delivery_info
@@ -112,8 +121,8 @@ class QoS(stock.QoS):  # type: ignore[misc]
         """Look after our own deliveries, then as kombu does for those whose holders went silent."""
         here = self._custody
         if here is not None:
-            here.settle_owed(self.channel)
             here.renew(self.channel)
+            here.settle_owed(self.channel)
             here.give_back_lost(self.channel)
         super().restore_visible(start, num, interval)
 
@@ -174,27 +183,51 @@ class Channel(stock.Channel):  # type: ignore[misc]
                 raise Empty
             queue, text, *noted = taken
             self._queue_cycle.rotate(queue.decode())
+            raw = loads(text.decode())
             if noted:
                 tag, job, key = (each.decode() for each in noted)
                 here.take(tag, job)
                 self._last_list = key
-            self.connection._deliver(json.loads(text), queue.decode())
+                if not self._can_read(raw, tag):
+                    raise Empty
+            self.connection._deliver(raw, queue.decode())
             return True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
 
+    def _can_read(self, raw: Any, tag: str) -> bool:
+        """Tell whether a job's message can be decoded. One that cannot would end unit after unit: it dies instead."""
+        here: Any = custody.here()
+        try:
+            self.Message(raw, channel=self)
+        except Exception as exc:
+            log.exception("delivery %s cannot be read", tag)
+            detail = f"its message cannot be read: {type(exc).__name__}"
+            death = claims.died("process", unit=here.unit, host=here.host, detail=detail)
+            here.settle(tag, lambda channel: here.give_back(channel, tag, death=death) and None)
+            return False
+        return True
+
     def _answer(self, connection: Any) -> Any:
+        is_refused = False
         try:
             if self._waits_for is not None:
-                connection.read_response()
-            return connection.read_response()
-        except ResponseError as exc:  # Redis is full, or may not write: to be tried again, as when it is away
+                try:
+                    connection.read_response()
+                except ResponseError:  # Redis is full: it refuses to wait, and still hands jobs over
+                    is_refused = True
+            taken = connection.read_response()
+        except ResponseError as exc:  # Redis may not write at all: to be tried again, as when it is away
             connection.disconnect()
+            sleep(REFUSED_SECONDS)
             raise LostError(str(exc)) from exc
         except self.connection_errors:
             connection.disconnect()
             raise
+        if is_refused and taken is None:
+            sleep(REFUSED_SECONDS)
+        return taken
 
 
 class Transport(stock.Transport):  # type: ignore[misc]

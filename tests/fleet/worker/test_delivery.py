@@ -61,7 +61,7 @@ def cut(_: Any, client: redis.Redis) -> None:
 def ledger(client: redis.Redis) -> dict[str, dict[str, Any]]:
     """Return the claims, by tag, of a moment when they are those of all open deliveries."""
     with client.pipeline() as pipe:
-        claims, entries = pipe.hgetall(f"{PREFIX}claims").hkeys(f"{PREFIX}unacked").execute()
+        claims, entries = pipe.hgetall(f"{PREFIX}fleet:claims").hkeys(f"{PREFIX}unacked").execute()
     assert set(claims) == set(entries)
     return {tag: json.loads(text) for tag, text in claims.items()}
 
@@ -131,7 +131,7 @@ def test_a_unit_that_is_told_to_end_now_gives_back_all(
     unit.process.wait(30)
     assert not ledger(admin), unit.text
     assert {json.loads(text)["headers"]["id"] for text in admin.lrange(f"{PREFIX}celery", 0, -1)} == set(ids)
-    assert not admin.keys(f"{PREFIX}deaths:*"), "nobody died of himself"
+    assert not admin.keys(f"{PREFIX}fleet:deaths:*"), "nobody died of himself"
 
 
 def test_a_job_that_is_handed_to_a_unit_which_cannot_take_it_is_in_the_books(
@@ -161,7 +161,7 @@ def test_a_job_whose_answer_was_cut_off_is_given_back_by_its_own_unit(
     with admin.pipeline() as pipe:  # what Redis does for a connection that it does not know to be cut
         pipe.hset(f"{PREFIX}unacked", other, json.dumps(entry))
         pipe.zadd(f"{PREFIX}unacked_index", {other: claim["at"]})
-        pipe.hset(f"{PREFIX}claims", other, json.dumps(claim | {"job": unseen, "at": claim["at"] - 1}))
+        pipe.hset(f"{PREFIX}fleet:claims", other, json.dumps(claim | {"job": unseen, "at": claim["at"] - 1}))
         pipe.execute()
     eventually(lambda: f"job {unseen} was handed over by a connection that was cut" in unit.text, seconds=15)
     eventually(lambda: runs(admin) == {seen: 1, unseen: 1} and not ledger(admin), what=unit.text)

@@ -108,7 +108,7 @@ class Ledger:
         yield self
 
     def hgetall(self, key: str) -> dict[bytes, bytes]:
-        assert key == "f:claims"
+        assert key == "f:fleet:claims"
         return self.found
 
     def transaction(self, change: Any, *_: str) -> None:
@@ -178,7 +178,7 @@ def request(**task: Any) -> Any:
     ("request_", "exc", "reason"),
     [
         (request(), WorkerLostError("signal 9"), "signal 9"),
-        (request(), SystemExit(1), "process ended: SystemExit(1)"),
+        (request(), SystemExit(1), "process ended with exit status 1"),
         (request(), TimeLimitExceeded(5), None),
         (request(), Reject("later", requeue=True), None),
         (request(), ValueError("x"), None),

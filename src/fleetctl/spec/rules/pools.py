@@ -9,6 +9,7 @@ from fleetctl.spec.models import FleetSpec, Pool
 from fleetctl.spec.rules.app import check_environment
 from fleetctl.spec.shapes import show_duration, show_size
 
+_KOMBU = ("unacked", "_kombu")  # beginnings of keys that kombu keeps in Redis
 MAIN_PROCESS_MIB = 128  # of a unit, beside its slots
 GRACE_SECONDS = 60  # between the hard limit of the last job and the end of a stopping unit
 RESERVED = frozenset(
@@ -22,6 +23,9 @@ def check(spec: FleetSpec) -> Iterator[Finding]:
         loc: Loc = ("pools", name)
         if name in RESERVED:
             yield Finding(loc, "the inventory has a group of this name", f"rename it, for example {name}-pool")
+        for index, queue in enumerate(pool.queues):
+            if queue.startswith(_KOMBU):
+                yield Finding((*loc, "queues", index), "Celery keeps its own books under this name", "use another name")
         yield from _check_memory(pool, loc)
         yield from _check_limits(pool, loc)
         if pool.celery_pool != "prefork":

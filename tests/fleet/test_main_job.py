@@ -160,7 +160,9 @@ def hand_written(fleet: Cli, directory: Path) -> Path:
             "vars": value.pop("all")["vars"],
             "hosts": hostvars,
             "children": {
-                group: {"hosts": dict.fromkeys(of["hosts"]), "vars": of["vars"]} for group, of in value.items()
+                group: {"vars": of["vars"]}
+                | {kind: dict.fromkeys(of[kind], {}) for kind in ("hosts", "children") if kind in of}
+                for group, of in value.items()
             },
         }
     }

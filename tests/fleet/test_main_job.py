@@ -161,7 +161,7 @@ def hand_written(fleet: Cli, directory: Path) -> Path:
             "hosts": hostvars,
             "children": {
                 group: {"vars": of["vars"]}
-                | {kind: dict.fromkeys(of[kind], {}) for kind in ("hosts", "children") if kind in of}
+                | {kind: {name: {} for name in of[kind]} for kind in ("hosts", "children") if kind in of}
                 for group, of in value.items()
             },
         }

@@ -131,12 +131,9 @@ class Load(threading.Thread):
         self._fleet = fleet
         self._arguments = ["--jobs", str(jobs), "--seconds", str(seconds), "--work", work, "--timeout", str(timeout)]
         self._answer: Any = None
-        self.began = time.monotonic()
-        self.seconds = 0.0
 
     def run(self) -> None:
         self._answer = self._fleet.json("load", *self._arguments, code=None)
-        self.seconds = time.monotonic() - self.began
 
     def report(self) -> dict[str, Any]:
         """Return the report, when the load is over."""

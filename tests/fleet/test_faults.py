@@ -163,7 +163,8 @@ def test_full_storage_fails_jobs_with_the_reason_and_publishes_nothing_half_writ
         with small_disk(name, 8) as storage:
             cli.json("deploy")
             report = cli.json("load", "--jobs", "200", "--seconds", "0", "--work", "io", code=3)
-            tell(capsys, f"storage full: lost {report['lost']}, repeated {report['repeated']}, failed {report['failed']}")
+            figures = ", ".join(f"{name} {report[name]}" for name in ("lost", "repeated", "failed"))
+            tell(capsys, f"storage full: {figures}")
             assert report["failed"] > 0
             assert report["done"] > 0
             assert (report["lost"], report["done"] + report["failed"]) == (0, 200)

@@ -22,14 +22,15 @@ from fleetctl.adapters.state import State
 from fleetctl.errors import LockError
 from fleetctl.model import ConvergeReport
 
+# Each event is a file of its own, named by its time: not every file system appends whole lines of two writers.
 SYSTEMCTL = """#!/bin/sh
-case $1 in restart) shift; for unit; do echo "restart $unit" >> {log}; done ;; esac
+case $1 in restart) shift; for unit; do : > "{log}/$(date +%s%N) restart $unit"; done ;; esac
 """
 AGENT = """#!{python}
-import json, sys
+import json, pathlib, sys, time
 request = json.load(sys.stdin)
-with open("{log}", "a") as log:
-    log.write("".join(f"prove {{unit}}\\n" for unit in request["units"]))
+for unit in request["units"]:
+    pathlib.Path("{log}", f"{{time.time_ns()}} prove {{unit}}").touch()
 checks = [{{"name": f"{{unit}} runs a job", "is_ok": unit not in {broken}, "detail": "no job ran", "fix": "journalctl"}}
           for unit in request["units"]]
 print(json.dumps({{"event": "result", "checks": checks}}))
@@ -70,7 +71,7 @@ class Roll:
     def __init__(self, directory: Path, state: State) -> None:
         self.directory, self._state = directory, state
         self.log = directory / "log"
-        self.log.touch()
+        self.log.mkdir()
         (directory / "bin").mkdir()
         _program(directory / "bin" / "systemctl", SYSTEMCTL.format(log=self.log))
 
@@ -89,7 +90,7 @@ class Roll:
 
     @property
     def story(self) -> list[str]:
-        return [line.removeprefix("fleet-worker@") for line in self.log.read_text().splitlines()]
+        return [path.name.partition(" ")[2] for path in sorted(self.log.iterdir())]
 
     def marked(self) -> list[str]:
         return sorted(path.parents[1].name for path in self.directory.glob("*/*.d/unproven"))

@@ -45,6 +45,7 @@ class HostRequest:
     roles: tuple[str, ...]  # groups whose roles it will carry, sorted: ("postgres",), ("nfs", "redis"), ("workers",)
     image: str | None = None  # key of the baked image to start from; None: the bare operating system
     storage: bool = False  # attach the provider's own shared storage, where it has one
+    draft: bool = False  # to be sealed: any machine whose disk makes an image for the fleet's kind will do
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Baker(Elastic, Protocol):
     """An elastic provider that can keep a host's disk as an image to start others from.
 
     `prepare` makes what bare hosts start from (packages, base image) and returns a digest of its recipe, which is
-    part of every image key. `seal` stops the host, keeps its disk under `key`, removes the host.
+    part of every image key. `seal` stops a host that was launched as a draft, keeps its disk under `key`, and removes
+    the host.
     """
 
     def prepare(self, on_event: OnEvent) -> str: ...

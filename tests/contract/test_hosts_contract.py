@@ -27,14 +27,15 @@ class Stoppable(Baker, Protocol):
 CAPACITY = 13  # of a /28
 
 
-@pytest.fixture(params=["fake", pytest.param("local", marks=pytest.mark.fleet)])
+@pytest.fixture(params=["fake", *(pytest.param(kind, marks=pytest.mark.fleet) for kind in ("nspawn", "uml"))])
 def provider(request: pytest.FixtureRequest) -> Iterator[Stoppable]:
     """A provider without hosts, with room for 13."""
     if request.param == "fake":
         yield FakeProvider(capacity=CAPACITY)
         return
     third = secrets.randbelow(256)
-    local = LocalProvider(f"t-{secrets.token_hex(3)}", subnet=f"10.159.{third}.0/28")
+    subnet = f"10.159.{third}.0/28"
+    local = LocalProvider(f"t-{secrets.token_hex(3)}", subnet=subnet, machines=request.param, memory_mib=256)
     try:
         yield local
     finally:
@@ -45,8 +46,8 @@ def ignore(event: Event) -> None:
     del event
 
 
-def up(provider: Baker, *names: str, image: str | None = None) -> tuple[Host, ...]:
-    return provider.launch([HostRequest(name, ("workers",), image=image) for name in names], ignore)
+def up(provider: Baker, *names: str, image: str | None = None, draft: bool = False) -> tuple[Host, ...]:
+    return provider.launch([HostRequest(name, ("workers",), image=image, draft=draft) for name in names], ignore)
 
 
 def names(hosts: Sequence[Host]) -> list[str]:
@@ -131,7 +132,7 @@ def key() -> Iterator[str]:
 
 def test_a_sealed_host_is_gone_and_others_start_from_its_image(key: str, provider: Stoppable) -> None:
     assert key not in provider.images()
-    up(provider, "bake")
+    up(provider, "bake", draft=True)
     provider.seal("bake", key)
     assert key in provider.images()
     assert provider.hosts() == ()

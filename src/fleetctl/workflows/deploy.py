@@ -187,7 +187,7 @@ def _rescue(fleet: Fleet, dead: Sequence[Claim], hosts: Sequence[Host], phases: 
 def _bake(fleet: Fleet, source: Baker, requests: tuple[HostRequest, ...], context: Context, on_event: OnEvent) -> None:
     """Run the install phase once for each kind of host, on throw-away machines, and keep their disks."""
     source.terminate([request.name for request in requests])
-    hosts = source.launch([replace(request, image=None, storage=False) for request in requests], on_event)
+    hosts = source.launch([replace(request, image=None, storage=False, draft=True) for request in requests], on_event)
     try:
         fleet.pin(source.hosts())
         _raise_on_failure(fleet.remote.wait_until_up(hosts, timeout=BOOT_SECONDS))

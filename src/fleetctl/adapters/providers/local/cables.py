@@ -1,4 +1,4 @@
-"""A fleet's bridge on this computer, and for each machine a namespace with a cable to it."""
+"""A fleet's bridge on this computer, and for each machine a cable to it: into a namespace, or into a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def raise_bridge(network: Network) -> None:
     """Make the bridge and give it the gateway's address, as far as that is missing."""
     bridge = network.bridge
     if not has_link(bridge):
-        _ip(f"link add {bridge} address {network.mac(0)} mtu {_uplink_mtu()} type bridge stp_state 0 forward_delay 0")
+        _ip(f"link add {bridge} address {network.mac(0)} mtu {uplink_mtu()} type bridge stp_state 0 forward_delay 0")
     _ip(f"link set {bridge} alias fleetctl:{network.fleet} addrgenmode none")
     ipv6 = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
     if ipv6.exists():
@@ -35,7 +35,7 @@ def raise_bridge(network: Network) -> None:
 
 def plug(network: Network, hosts: Sequence[tuple[str, int]]) -> None:
     """Make namespace, cable and address for each (host, number), as far as they are missing or half made."""
-    mtu = _uplink_mtu()
+    mtu = uplink_mtu()
     for host, number in hosts:
         space, link = network.namespace(host), network.link(number)
         if not os.path.ismount(NETNS / space):  # Path.is_mount knows directories only
@@ -59,6 +59,21 @@ def plug(network: Network, hosts: Sequence[tuple[str, int]]) -> None:
         _ip(f"link set {link} master {network.bridge} up")
 
 
+def plug_taps(network: Network, hosts: Sequence[tuple[str, int]]) -> None:
+    """Make for each (host, number) the interface that user-mode Linux opens, as far as it is missing or half made."""
+    mtu = uplink_mtu()
+    for host, number in hosts:
+        link = network.link(number)
+        if (_LINKS / link / "master").exists():  # set last
+            continue
+        remove_link(link)
+        _ip(
+            f"tuntap add dev {link} mode tap",
+            f"link set {link} mtu {mtu} alias fleetctl:{network.fleet}:{host} addrgenmode none",
+            f"link set {link} master {network.bridge} up",
+        )
+
+
 def unplug(namespace: str) -> None:
     """Remove a namespace, and with it its cable; one that is gone is not an error."""
     if os.path.ismount(NETNS / namespace):
@@ -77,7 +92,7 @@ def set_link(network: Network, number: int, *, is_up: bool) -> None:
     _ip(f"link set {network.link(number)} {'up' if is_up else 'down'}")
 
 
-def _uplink_mtu() -> int:
+def uplink_mtu() -> int:
     """Return the MTU towards the world, so that guests never send what it cannot carry."""
     routes = json.loads(run(["ip", "-json", "-4", "route", "show", "default"]))
     if not routes or "dev" not in routes[0]:

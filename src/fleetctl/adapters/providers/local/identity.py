@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from fleetctl.adapters.providers.local.paths import read_json, write_whole
 _FILE = "machine.json"
 _HOST_KEY = "ssh_host_key"
 _WRITTEN = "identity-written"
+
+File = tuple[str, int]  # text and mode
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Identity:
     base: str  # digest of the base image
     image: str | None = None  # key of the sealed image on top of it
     storage: bool = False
+    machines: str = "nspawn"  # kind of machine
+    has_data_disk: bool = False
     machine_id: str = ""
     host_key: str = ""  # public
 
@@ -66,12 +71,9 @@ def make_key(path: Path, *, comment: str) -> str:
     return " ".join(public_path.read_text(encoding="utf-8").split()[:2])
 
 
-def write(directory: Path, identity: Identity, *, address: str, client_key: str) -> None:
-    """Write an identity into a machine's mounted disk: once, before its first boot."""
-    if (directory / _WRITTEN).exists():
-        return
-    root = directory / "root"
-    files = {
+def files(directory: Path, identity: Identity, *, address: str, client_key: str) -> dict[str, File]:
+    """Return the files, by their paths without the first slash, that make a disk this machine's."""
+    return {
         "etc/machine-id": (f"{identity.machine_id}\n", 0o444),
         "etc/hostname": (f"{identity.name}\n", 0o644),
         "etc/hosts": (f"127.0.0.1 localhost\n{address} {identity.name}\n", 0o644),
@@ -79,6 +81,13 @@ def write(directory: Path, identity: Identity, *, address: str, client_key: str)
         "etc/ssh/ssh_host_ed25519_key.pub": (f"{identity.host_key} {identity.name}\n", 0o644),
         "root/.ssh/authorized_keys": (f"{client_key} fleetctl\n", 0o600),
     }
+
+
+def write(directory: Path, files: Mapping[str, File]) -> None:
+    """Write an identity into a machine's mounted disk: once, before its first boot."""
+    if (directory / _WRITTEN).exists():
+        return
+    root = directory / "root"
     (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
     for name, (text, mode) in files.items():
         write_whole(root / name, text, mode=mode)

@@ -10,34 +10,32 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from fleetctl.adapters.providers.local import cgroup, process
-from fleetctl.adapters.providers.local.network import NETNS
 from fleetctl.adapters.providers.local.paths import write_whole
-from fleetctl.adapters.providers.local.recipe import INIT
 from fleetctl.adapters.providers.local.shell import run, succeeds
 from fleetctl.errors import ProviderError
 
-REBOOTED = 133  # systemd-nspawn's exit status when the guest asked for a reboot
+REBOOTED = 133  # exit status of the boot script when the guest asked for a reboot, as systemd-nspawn has it
 STOP_SECONDS = 90
 UP_SECONDS = 180
 END_SECONDS = 20
 
 _PROPAGATE = Path("/run/systemd/nspawn/propagate")
 
-# Enters the machine's control groups and becomes nspawn, which therefore has this process id.
+# Enters the machine's control groups and becomes, or runs, the machine.
 _BOOT = """\
 #!/bin/sh
 # Starts the machine {title} once. Written by fleetctl.
 for group in {groups}; do
     echo 0 >"$group/cgroup.procs" || exit 1
 done
-echo $$ >{directory}/pid
-exec {nspawn}
+{boot}
 """
 
 _LOOP = f"""\
@@ -58,9 +56,7 @@ class Machine:
     fleet: str
     name: str
     directory: Path
-    namespace: str
     groups: tuple[Path, ...] = ()  # control groups that it has or had; none where systemd makes a unit
-    binds: tuple[tuple[Path, str], ...] = ()  # (directory here, mount point there)
 
     @property
     def console(self) -> Path:
@@ -75,25 +71,43 @@ class Machine:
         return f"fleetctl-{self.title}.service"  # no fleet's name has a dot
 
 
+class Guest(Protocol):
+    """What differs from one kind of machine to another. `pid` is that of the process which is the machine."""
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+    def boot(self, machine: Machine) -> str:
+        """Return lines of shell that note the pid, run the machine, and end with REBOOTED when it wants to reboot."""
+        ...
+
+    def shut_down(self, pid: int) -> None:
+        """Ask for an orderly end."""
+        ...
+
+    def cut_power(self, pid: int) -> None:
+        """End everything in it at once; the disk stays as it was written."""
+        ...
+
+
 @cache
 def has_systemd() -> bool:
     """Tell whether this computer's PID 1 is systemd: then each machine is a unit of its own."""
     return Path("/proc/1/comm").read_text(encoding="ascii").strip() == "systemd"
 
 
-def start(machine: Machine, groups: Sequence[Path]) -> None:
+def start(machine: Machine, guest: Guest, groups: Sequence[Path]) -> None:
     """Start a machine in these control groups and in a session of its own. Its disk is mounted, its cable plugged."""
     directory = machine.directory
-    words = {"title": machine.title, "directory": shlex.quote(str(directory))}
-    boot = _BOOT.format(**words, groups=shlex.join(map(str, groups)), nspawn=shlex.join(_nspawn(machine)))
+    boot = _BOOT.format(title=machine.title, groups=shlex.join(map(str, groups)), boot=guest.boot(machine))
     write_whole(directory / process.BOOT, boot)
-    write_whole(directory / process.LOOP, _LOOP.format(**words))
+    write_whole(directory / process.LOOP, _LOOP.format(title=machine.title, directory=shlex.quote(str(directory))))
     for name in (process.PID, process.LOOP_PID):
         (directory / name).unlink(missing_ok=True)
     (directory / "on").touch()
     if has_systemd():
         succeeds(["systemctl", "reset-failed", machine.unit])
-        run(unit_command(machine))
+        run(unit_command(machine, guest))
         return
     with machine.console.open("ab") as console:
         subprocess.run(
@@ -102,17 +116,17 @@ def start(machine: Machine, groups: Sequence[Path]) -> None:
             stdout=console,
             stderr=console,
             cwd="/",
-            env=_environment(),
+            env=_environment(guest),
             check=True,
         )
 
 
-def stop(machine: Machine, *, seconds: float = STOP_SECONDS) -> None:
+def stop(machine: Machine, guest: Guest, *, seconds: float = STOP_SECONDS) -> None:
     """Shut a machine down in order; raise ProviderError when it is still there after `seconds`."""
     (machine.directory / "on").unlink(missing_ok=True)
     thaw(machine)
-    if pid := process.nspawn_of(machine.directory):
-        process.send(pid, signal.SIGTERM)
+    if pid := process.leader_of(machine.directory):
+        guest.shut_down(pid)
     if not _wait(lambda: not process.find(machine.directory), seconds):
         raise ProviderError(f"{machine.name}: still running {seconds:.0f} s after it was told to stop{_tail(machine)}")
 
@@ -135,14 +149,13 @@ def end(machine: Machine) -> None:
         (_PROPAGATE / machine.title).rmdir()
 
 
-def cut_power(machine: Machine) -> None:
-    """Kill the guest's PID 1: everything in it is gone at once, the disk stays as it was written."""
+def cut_power(machine: Machine, guest: Guest) -> None:
+    """End a running machine at once; its disk stays as it was written."""
     (machine.directory / "on").unlink(missing_ok=True)
-    pid = process.nspawn_of(machine.directory)
-    init = process.child_of(pid) if pid else None
-    if init is None:
+    pid = process.leader_of(machine.directory)
+    if pid is None:
         raise ProviderError(f"{machine.name} is not running", hint="fleetctl status")
-    process.send(init, signal.SIGKILL)
+    guest.cut_power(pid)
     thaw(machine)
     if not _wait(lambda: not process.find(machine.directory), END_SECONDS):
         raise ProviderError(f"{machine.name}: still there {END_SECONDS} s after its power was cut{_tail(machine)}")
@@ -185,7 +198,7 @@ def wait_until_up(machine: Machine, address: str, cancelled: threading.Event, *,
     )
 
 
-def unit_command(machine: Machine) -> list[str]:
+def unit_command(machine: Machine, guest: Guest) -> list[str]:
     """Return the command that makes a delegated unit of a machine, as systemd's own systemd-nspawn@.service is one."""
     properties = {
         "Delegate": "yes",
@@ -204,41 +217,15 @@ def unit_command(machine: Machine) -> list[str]:
         f"--unit={machine.unit}",
         f"--description=fleetctl machine {machine.title}",
         *(f"--property={name}={value}" for name, value in properties.items()),
-        *(f"--setenv={name}={value}" for name, value in _environment().items()),
+        *(f"--setenv={name}={value}" for name, value in _environment(guest).items()),
         "sh",
         str(machine.directory / process.BOOT),
     ]
 
 
-def _nspawn(machine: Machine) -> list[str]:
-    return [
-        "systemd-nspawn",
-        "--quiet",
-        f"--directory={machine.directory / 'root'}",
-        "--register=no",
-        "--keep-unit",
-        f"--machine={machine.title}",
-        f"--hostname={machine.name}",
-        f"--network-namespace-path={NETNS / machine.namespace}",
-        "--capability=CAP_NET_ADMIN",
-        "--resolv-conf=off",
-        "--timezone=off",
-        "--link-journal=no",
-        "--kill-signal=SIGRTMIN+3",
-        "--console=passive",
-        *(f"--bind={source}:{target}" for source, target in machine.binds),
-        INIT,
-    ]
-
-
-def _environment() -> dict[str, str]:
-    """Return what nspawn runs under: nothing of the caller's own (proxies, tokens), only where programs are."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C.UTF-8",
-        "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
-        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on disk, as on Debian 12
-    }
+def _environment(guest: Guest) -> dict[str, str]:
+    """Return what a machine runs under: nothing of the caller's own (proxies, tokens), only where programs are."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **guest.environment}
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:

@@ -17,23 +17,29 @@ _NEEDED = {
     "ip": "iproute2",
     "ssh": "openssh-client",
 }
+_NEEDED_FOR_UML = {
+    "linux.uml": "user-mode-linux",
+    "uml_mconsole": "uml-utilities",
+    "mke2fs": "e2fsprogs",
+}
 _PLACES = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
-def missing() -> tuple[str, ...]:
-    """Names of the packages that this computer lacks."""
+def missing(*, has_uml: bool) -> tuple[str, ...]:
+    """Names of the packages that this computer lacks, with those that user-mode Linux needs or without."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), _PLACES))
-    return tuple(package for program, package in _NEEDED.items() if shutil.which(program, path=path) is None)
+    needed = _NEEDED | (_NEEDED_FOR_UML if has_uml else {})
+    return tuple(package for program, package in needed.items() if shutil.which(program, path=path) is None)
 
 
-def install_missing() -> tuple[str, ...]:
+def install_missing(*, has_uml: bool = False) -> tuple[str, ...]:
     """Install what is lacking and return its names; raise ProviderError when this computer cannot be used."""
     if os.geteuid() != 0:
         raise ProviderError("machines on this computer need root", hint="run it with sudo")
     if not Path("/proc/sys/net/ipv4").is_dir():
         raise ProviderError("machines on this computer need Linux with IPv4")
     with locked("packages"):
-        packages = missing()
+        packages = missing(has_uml=has_uml)
         if not packages:
             return ()
         if shutil.which("apt-get") is None:

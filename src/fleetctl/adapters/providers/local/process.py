@@ -7,10 +7,11 @@ import os
 import signal
 from pathlib import Path
 
-PID = "pid"  # of systemd-nspawn, and before that of the script that becomes it
+PID = "pid"  # of systemd-nspawn, and before that of the script that becomes it; of user-mode Linux
 LOOP_PID = "loop.pid"
 BOOT = "boot"
 LOOP = "loop"
+UML = "linux.uml"
 
 
 def find(directory: Path) -> tuple[int, ...]:
@@ -25,10 +26,15 @@ def is_running(directory: Path) -> bool:
     return any(pid is not None and _keeps(pid, directory) for pid in pids)
 
 
-def nspawn_of(directory: Path) -> int | None:
-    """Return the process id of the machine's nspawn; None when it is not running."""
+def leader_of(directory: Path) -> int | None:
+    """Return the id of the process that is the machine; None when it is not running."""
     pid = read_pid(directory / PID)
     return pid if pid is not None and _keeps(pid, directory) else None
+
+
+def cow(directory: Path) -> Path:
+    """Return the file that holds what a user-mode Linux guest has changed of its image, and names its processes."""
+    return directory / "disk.cow"
 
 
 def child_of(parent: int) -> int | None:
@@ -65,4 +71,6 @@ def _keeps(pid: int, directory: Path) -> bool:
     program = Path(words[0]).name  # systemd starts the script by its shell's whole path
     if program == "systemd-nspawn":
         return f"--directory={directory / 'root'}" in words
+    if program == UML:
+        return any(word.startswith(f"ubd0={cow(directory)},") for word in words)
     return program == "sh" and words[1:2] in ([str(directory / LOOP)], [str(directory / BOOT)])

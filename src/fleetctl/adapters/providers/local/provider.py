@@ -1,4 +1,4 @@
-"""Hosts that are systemd machines on this computer: the Baker port over disks, cables, control groups and nspawn."""
+"""Hosts that are systemd machines on this computer: the Baker port over disks, cables, control groups and processes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from fleetctl.adapters.providers.local import (
     packages,
     process,
     sealed,
+    uml,
+    umlimage,
 )
 from fleetctl.adapters.providers.local.identity import Identity
-from fleetctl.adapters.providers.local.machine import Machine
+from fleetctl.adapters.providers.local.machine import Guest, Machine
 from fleetctl.adapters.providers.local.network import Network
+from fleetctl.adapters.providers.local.nspawn import Nspawn
 from fleetctl.adapters.providers.local.parallel import each
 from fleetctl.adapters.providers.local.paths import ROOT, Paths, locked, make_root, write_whole
 from fleetctl.adapters.providers.local.recipe import Recipe, read_recipe
 from fleetctl.adapters.providers.local.record import Record, Resource
+from fleetctl.adapters.providers.local.uml import Uml
 from fleetctl.adapters.providers.local.undo import undo
 from fleetctl.errors import ProviderError
 from fleetctl.model import Event, Host, HostRequest, HostState, OnEvent
@@ -37,13 +41,23 @@ from fleetctl.model import Event, Host, HostRequest, HostState, OnEvent
 class LocalProvider:
     """A fleet's machines on this computer. One process at a time changes a fleet; others wait for it.
 
-    `storage_path` is where hosts that ask for storage find one directory of this computer, shared by the fleet.
+    `machines` is their kind: "nspawn", or "uml" for a kernel of their own and `memory_mib` of memory each; drafts are
+    always of the first kind, which installs packages many times faster. `storage_path` is where nspawn machines that
+    ask for storage find one directory of this computer, shared by the fleet; a uml machine with the role nfs has a
+    blank data disk, /dev/ubdc.
     """
 
     kind = "local"
 
     def __init__(
-        self, fleet: str, *, root: Path = ROOT, subnet: str | None = None, storage_path: str | None = None
+        self,
+        fleet: str,
+        *,
+        root: Path = ROOT,
+        subnet: str | None = None,
+        storage_path: str | None = None,
+        machines: str = "nspawn",
+        memory_mib: int = 512,
     ) -> None:
         if not re.fullmatch(r"[a-z0-9-]{1,40}", fleet):
             raise ProviderError(f"{fleet!r} cannot name a fleet", hint="use lower case letters, digits and hyphens")
@@ -51,6 +65,8 @@ class LocalProvider:
         self._paths = Paths(root, fleet)
         self._subnet = subnet
         self._storage_path = storage_path
+        self._machines = machines
+        self._memory_mib = memory_mib
         self._record = Record(self._paths.record)
         self._known_recipe: Recipe | None = None
 
@@ -75,7 +91,7 @@ class LocalProvider:
     def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
         base = self.prepare(on_event)
         with self._locked(on_event):
-            net = ground.take(self._paths, self._record, requests, subnet=self._subnet)
+            net = ground.take(self._paths, self._record, requests, subnet=self._subnet, machines=self._machines)
             ground.make(self._paths, self._record, net, has_storage=self._storage_path is not None)
             identities = self._identify(requests, net, base)
             self._start([one for one in identities if not process.is_running(self._paths.machine(one.name))], net)
@@ -95,7 +111,7 @@ class LocalProvider:
             on_event(Event("end", "destroy"))
 
     def prepare(self, on_event: OnEvent) -> str:
-        if installed := packages.install_missing():
+        if installed := packages.install_missing(has_uml=self._machines == "uml"):
             on_event(Event("note", "prepare", f"installed {', '.join(installed)} on this computer"))
         make_root(self._paths.root)
         recipe = self._recipe()
@@ -113,8 +129,10 @@ class LocalProvider:
             one = self._identity(name)
             if one.image is not None:
                 raise ProviderError(f"{name} started from image {one.image}; only a bare host can be sealed")
+            if one.machines != "nspawn":
+                raise ProviderError(f"{name} was not launched as a draft; only a draft can be sealed")
             target = self._machine(one)
-            machine.stop(target)
+            machine.stop(target, self._guest(one, self._network()))
             disk.unmount(target.directory / "root")
             identity.forget(target.directory)  # what is left of it, if we do not get further, is a bare host
             sealed.keep(self._paths, image=key, upper=target.directory / "upper", base=one.base)
@@ -140,11 +158,13 @@ class LocalProvider:
 
     def stop(self, name: str) -> None:
         """Shut a host down in order; it keeps its disk, address and keys."""
-        machine.stop(self._machine(self._identity(name)))
+        one = self._identity(name)
+        machine.stop(self._machine(one), self._guest(one, self._network()))
 
     def kill(self, name: str) -> None:
         """Cut a host's power: nothing is shut down, the disk survives."""
-        machine.cut_power(self._machine(self._identity(name)))
+        one = self._identity(name)
+        machine.cut_power(self._machine(one), self._guest(one, self._network()))
 
     def freeze(self, name: str) -> None:
         """Halt a host where it is: it answers nothing, and its connections stay open."""
@@ -186,7 +206,16 @@ class LocalProvider:
                 raise ProviderError(f"image {request.image} has just been removed", hint="deploy again")
             directory = self._paths.machine(request.name)
             self._record.add(Resource("directory", str(directory), request.name))
-            one = Identity(request.name, next(free), image=request.image, base=below, storage=request.storage)
+            kind = "nspawn" if request.draft else self._machines
+            one = Identity(
+                request.name,
+                next(free),
+                image=request.image,
+                base=below,
+                storage=request.storage,
+                machines=kind,
+                has_data_disk=kind == "uml" and "nfs" in request.roles,
+            )
             known[request.name] = identity.create(directory, one)
         return [known[request.name] for request in requests]
 
@@ -194,31 +223,63 @@ class LocalProvider:
         """Give machines their cable, control groups and disk, and start them. All of it is recorded first."""
         hierarchies = () if machine.has_systemd() else cgroup.own_hierarchies()
         parents = {hierarchy: hierarchy.directory / f"fleetctl-{self._fleet}" for hierarchy in hierarchies}
+        guests = [one for one in identities if one.machines == "uml"]
+        containers = [one for one in identities if one.machines == "nspawn"]
+        uml.check_memory(len(guests), self._memory_mib)
         resources = [Resource("cgroup", str(parent)) for parent in parents.values()]
         for one in identities:
             name, directory = one.name, self._paths.machine(one.name)
+            if one.machines == "nspawn":
+                own = [Resource("netns", net.namespace(name), name), Resource("mount", str(directory / "root"), name)]
+            else:
+                own = [Resource("sockets", str(uml.sockets(net.link(one.number))), name)]
             resources += [
-                Resource("netns", net.namespace(name), name),
+                *own,
                 Resource("link", net.link(one.number), name),
-                Resource("mount", str(directory / "root"), name),
                 *(Resource("cgroup", str(parent / name), name) for parent in parents.values()),
                 Resource("machine", str(directory), name),
             ]
         self._record.add(*resources)
-        cables.plug(net, [(one.name, one.number) for one in identities])
-        client_key, resolv_conf = self.public_key, computer.guest_resolv_conf()
+        cables.plug(net, [(one.name, one.number) for one in containers])
+        cables.plug_taps(net, [(one.name, one.number) for one in guests])
 
         def start(one: Identity) -> None:
-            directory, groups = self._paths.machine(one.name), []
-            for hierarchy, parent in parents.items():
-                groups.append(parent / one.name)
-                cgroup.make(hierarchy, groups[-1])
-            disk.mount(directory, sealed.layers(self._paths, image=one.image, base=one.base))
-            identity.write(directory, one, address=str(net.address(one.number)), client_key=client_key)
-            write_whole(directory / "root/etc/resolv.conf", resolv_conf)
-            machine.start(self._machine(one), groups)
+            groups = [parent / one.name for parent in parents.values()]
+            for hierarchy, group in zip(parents, groups, strict=True):
+                cgroup.make(hierarchy, group)
+            self._lay_out_disk(one, net)
+            guest = self._guest(one, net)
+            machine.start(self._machine(one), guest, groups)
 
         each(start, identities)
+
+    def _lay_out_disk(self, one: Identity, net: Network) -> None:
+        directory, resolv_conf = self._paths.machine(one.name), computer.guest_resolv_conf()
+        files = identity.files(directory, one, address=str(net.address(one.number)), client_key=self.public_key)
+        if one.machines == "uml":
+            umlimage.choose(self._paths, directory, image=one.image, base=one.base)
+            files |= {"etc/resolv.conf": (resolv_conf, 0o644)}
+            uml.lay_out(directory, net.link(one.number), files, has_data_disk=one.has_data_disk)
+            return
+        disk.mount(directory, sealed.layers(self._paths, image=one.image, base=one.base))
+        identity.write(directory, files)
+        write_whole(directory / "root/etc/resolv.conf", resolv_conf)
+
+    def _guest(self, one: Identity, net: Network) -> Guest:
+        if one.machines == "nspawn":
+            binds = ((self._paths.storage, self._storage_path),) if one.storage and self._storage_path else ()
+            return Nspawn(net.namespace(one.name), binds)
+        return Uml(
+            link=net.link(one.number),
+            mac=net.mac(one.number),
+            mtu=cables.uplink_mtu(),
+            address=f"{net.address(one.number)}/{net.subnet.prefixlen}",
+            gateway=str(net.gateway),
+            image=umlimage.chosen(self._paths.machine(one.name)),
+            memory_mib=self._memory_mib,
+            cpu=uml.choose_cpu(one.number),
+            has_data_disk=one.has_data_disk,
+        )
 
     def _wait_until_up(self, identities: Sequence[Identity], net: Network, on_event: OnEvent) -> None:
         cancelled = threading.Event()
@@ -248,15 +309,7 @@ class LocalProvider:
 
     def _machine(self, one: Identity) -> Machine:
         groups = [found.name for found in self._record.read() if found.kind == "cgroup" and found.host == one.name]
-        binds = ((self._paths.storage, self._storage_path),) if one.storage and self._storage_path else ()
-        return Machine(
-            fleet=self._fleet,
-            name=one.name,
-            directory=self._paths.machine(one.name),
-            namespace=self._network().namespace(one.name),
-            groups=tuple(map(Path, groups)),
-            binds=binds,
-        )
+        return Machine(self._fleet, one.name, self._paths.machine(one.name), groups=tuple(map(Path, groups)))
 
     def _host(self, net: Network, one: Identity) -> Host:
         is_running = process.is_running(self._paths.machine(one.name))

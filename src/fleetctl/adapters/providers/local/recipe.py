@@ -16,6 +16,7 @@ PACKAGES = (
     "ca-certificates",
     "dbus",
     "iproute2",
+    "kmod",
     "openssh-server",
     "procps",
     "python3",
@@ -23,6 +24,7 @@ PACKAGES = (
     "sudo",
     "systemd",
     "systemd-sysv",
+    "udev",
 )
 
 # Guests have no manuals, translations or recommended extras, and need no sync to disk while they install.

@@ -16,7 +16,8 @@ from fleetctl.adapters.providers.local.paths import write_whole
 class Resource:
     """Something that was, or was about to be, made. `host` is None for what the whole fleet shares."""
 
-    kind: str  # sysctls, bridge, table, forward, directory, netns, link, mount, cgroup, machine (its processes)
+    # sysctls, bridge, table, forward, directory, netns, link, mount, sockets, cgroup, machine (its processes)
+    kind: str
     name: str
     host: str | None = None
 

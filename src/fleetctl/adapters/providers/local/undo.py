@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetctl.adapters.providers.local import cables, cgroup, disk, firewall, machine, sysctl
+from fleetctl.adapters.providers.local import cables, cgroup, disk, firewall, machine, sysctl, uml
 from fleetctl.adapters.providers.local.machine import Machine
 from fleetctl.adapters.providers.local.parallel import each
 from fleetctl.adapters.providers.local.record import Resource
@@ -35,11 +35,13 @@ def _remove_all(fleet: str, resources: Sequence[Resource]) -> None:
         name = resource.name
         match resource.kind:
             case "machine":
-                machine.end(Machine(fleet, str(resource.host), Path(name), namespace="", groups=groups))
+                machine.end(Machine(fleet, str(resource.host), Path(name), groups=groups))
             case "cgroup":
                 cgroup.remove(Path(name))
             case "mount":
                 disk.unmount(Path(name))
+            case "sockets":
+                uml.forget(Path(name))
             case "netns":
                 cables.unplug(name)
             case "link" | "bridge":

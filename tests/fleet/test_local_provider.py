@@ -20,14 +20,20 @@ pytestmark = pytest.mark.fleet
 LINK_LOCAL = "169.254.77.77"
 
 
+@pytest.fixture(scope="module", params=["nspawn", "uml"])
+def machines(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def name() -> str:
+def name(machines: str) -> str:
+    del machines  # a fleet for each kind
     return new_name()
 
 
 @pytest.fixture(scope="module")
-def provider(name: str) -> Iterator[LocalProvider]:
-    provider = LocalProvider(name, storage_path="/shared/fleet")
+def provider(name: str, machines: str) -> Iterator[LocalProvider]:
+    provider = LocalProvider(name, storage_path="/shared/fleet", machines=machines)
     try:
         provider.launch(requests("alpha", "beta", storage=True), ignore)
         yield provider
@@ -127,7 +133,9 @@ def test_a_partitioned_machine_is_reached_again_when_healed(provider: LocalProvi
     until(lambda: connects(alpha, beta.address, 22))
 
 
-def test_storage_is_shared_by_the_machines_that_asked_for_it(alpha: Host, beta: Host) -> None:
+def test_storage_is_shared_by_the_containers_that_asked_for_it(machines: str, alpha: Host, beta: Host) -> None:
+    if machines == "uml":
+        pytest.skip("they have NFS")
     on(alpha, "echo seen >/shared/fleet/file")
     assert on(beta, "cat /shared/fleet/file") == "seen"
 
@@ -168,6 +176,21 @@ def test_listing_hosts_takes_no_time(provider: LocalProvider) -> None:
     for _ in range(10):
         provider.hosts()
     assert time.process_time() - began < 1
+
+
+def test_a_kernel_of_its_own_is_what_tells_the_kinds_apart(machines: str, alpha: Host) -> None:
+    own = output("uname", "-r")
+    assert (on(alpha, "uname -r") == own) == (machines == "nspawn")
+    if machines == "uml":
+        on(alpha, "modprobe nfsd; modprobe nfsv4")
+
+
+def test_machines_of_another_kind_are_refused(machines: str, name: str, provider: LocalProvider) -> None:
+    other = LocalProvider(name, machines="uml" if machines == "nspawn" else "nspawn")
+    with pytest.raises(ProviderError, match=f"kind {machines}") as caught:
+        other.launch(requests("alpha", "gamma"), ignore)
+    assert caught.value.hint
+    assert [host.name for host in provider.hosts()] == ["alpha", "beta"]
 
 
 def test_two_fleets_do_not_meet(provider: LocalProvider, alpha: Host) -> None:

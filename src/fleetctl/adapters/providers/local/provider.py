@@ -175,12 +175,12 @@ class LocalProvider:
         machine.thaw(self._machine(self._identity(name)))
 
     def partition(self, name: str) -> None:
-        """Pull a host's network cable."""
-        cables.set_link(self._network(), self._identity(name).number, is_up=False)
+        """Cut a host off: what it sends, and what is sent to it, gets lost."""
+        cables.set_forwarding(self._network(), self._identity(name).number, is_on=False)
 
     def heal(self, name: str) -> None:
-        """Plug a host's network cable in again."""
-        cables.set_link(self._network(), self._identity(name).number, is_up=True)
+        """End a host's being cut off."""
+        cables.set_forwarding(self._network(), self._identity(name).number, is_on=True)
 
     # How it is done.
 

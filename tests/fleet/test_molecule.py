@@ -55,7 +55,7 @@ class Runs:
                 start_new_session=True,
             )
         try:
-            said, _ = process.communicate(timeout=600)
+            said, _ = process.communicate(timeout=900)
         except subprocess.TimeoutExpired:
             _end(process)
             said, _ = process.communicate()

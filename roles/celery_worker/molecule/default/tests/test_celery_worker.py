@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,8 +158,11 @@ def test_a_program_runs_as_the_fleets_user_with_what_jobs_have(host: Any) -> Non
 
 
 def test_no_secret_of_a_program_is_seen_from_outside(host: Any) -> None:
-    shown = host.check_output("fleet-app sleep 4242 & sleep 2; ps -eww -o args; kill $!")
-    assert "sleep 4242" in shown
+    shown = host.check_output(
+        "fleet-app sleep 4242 & timeout 60 sh -c 'until pgrep -fx \"sleep 4242\" >&2; do sleep 0.2; done';"
+        " ps -eww -o args; kill $!"
+    )
+    assert "sleep 4242" in shown.splitlines(), shown  # a whole line: the shell's own has these words too
     assert not [secret for secret in SECRETS if secret in shown]
 
 
@@ -194,11 +198,15 @@ def test_another_release_makes_units_stale_and_the_one_they_run_from_does_not(ho
     assert (code, changed, pids(host)) == (0, 0, before), said
 
 
-def test_units_that_die_or_run_no_job_halt_the_roll_until_they_are_mended(app: Celery) -> None:
+def test_units_that_die_or_run_no_job_halt_the_roll_until_they_are_mended(host: Any, app: Celery) -> None:
     for _ in range(2):  # the second run finds files older than the units, and does not take them for good
         code, _, said = play(CONVERGE, ROLL, celery_worker_app="plain.absent", celery_worker_proof_seconds=8)
-        assert code == 2, said
-        assert "light-1 runs a job: no job ran within 8 s" in said
+        assert code == 2, said[-3000:]
+        for unit in UNITS:  # given up before the time is over when the machine is slow enough for three deaths
+            verdict = rf"{unit} runs a job: (no job ran within 8 s|it does not run); systemd"
+            assert re.search(verdict, said), said[-3000:]
     code, _, said = play(CONVERGE, ROLL)
-    assert code == 0, said
+    assert code == 0, said[-3000:]
+    # what came before the roll is not held against them
+    assert [show(host, unit, "NRestarts")["NRestarts"] for unit in UNITS] == ["0", "0"]
     assert app.send_task("plain.routed", queue="special").get(timeout=60) == "special"

@@ -14,6 +14,7 @@ from typing import Any
 from tests.fleet.conftest import BIN, Cli
 
 from fleetctl.adapters.providers.local import LocalProvider
+from fleetctl.adapters.wiring import wire
 
 Fault = Callable[[str], None]
 
@@ -30,7 +31,9 @@ class Faults:
 
     @property
     def provider(self) -> LocalProvider:
-        return LocalProvider(self.fleet.name, storage_path="/shared/fleet")
+        provider = wire(self.fleet.spec, environ=self.fleet.environment).provider
+        assert isinstance(provider, LocalProvider)
+        return provider
 
     def unit_stopped(self, host: str) -> None:
         """A unit is stopped: its jobs finish. It is started again."""

@@ -103,6 +103,18 @@ def test_one_more_worker_is_the_only_host_that_is_touched(world: World) -> None:
     assert world.ansible.runs == [("site.yml", ("worker-3",), ("join",))]
 
 
+def test_one_more_worker_has_the_exports_renewed_and_the_plan_says_so(context: Context) -> None:  # noqa: F811
+    world = World(replace(context, storage_kind="nfs"))
+    world.deploy()
+    world.ansible.runs.clear()
+    report = world.deploy(three(3))
+    assert report.is_ok
+    assert report.plan.converge == ("worker-3", "nfs")
+    assert [run[1] for run in world.ansible.runs] == [("nfs", "worker-3")]
+    assert world.deploy(three(3)).plan.is_empty
+    assert "nfs" in world.deploy(three(2)).plan.converge
+
+
 def test_a_deploy_proves_what_it_touched_and_asks_the_others_who_they_are(world: World) -> None:
     world.deploy()
     world.remote.asked.clear()

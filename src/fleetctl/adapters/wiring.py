@@ -39,11 +39,18 @@ class Wired:
 
     @cached_property
     def provider(self) -> HostSource:
-        if isinstance(self.spec.provider, LocalProvider):
+        provider = self.spec.provider
+        if isinstance(provider, LocalProvider):
             from fleetctl.adapters.providers.local import LocalProvider as Local
 
-            return Local(self.spec.name, subnet=self.spec.provider.subnet, storage_path=self.spec.storage.path)
-        return StaticProvider(self.spec.provider)
+            return Local(
+                self.spec.name,
+                subnet=provider.subnet,
+                storage_path=self.spec.storage.path if self._storage_kind() == "bind" else None,
+                machines=provider.machines,
+                memory_mib=provider.memory,
+            )
+        return StaticProvider(provider)
 
     @cached_property
     def remote(self) -> FabricRemote:
@@ -124,7 +131,8 @@ class Wired:
     def _storage_kind(self) -> str:
         if self.spec.services.nfs.mounted:
             return "mounted"
-        return "bind" if self.provider.kind == "local" else "nfs"
+        provider = self.spec.provider
+        return "bind" if isinstance(provider, LocalProvider) and provider.machines == "nspawn" else "nfs"
 
 
 def wire(

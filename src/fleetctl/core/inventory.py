@@ -24,6 +24,10 @@ UID = 6000
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
+# Each keeps room for one request of the largest size, 1/4,096 of the memory or less (nfsd_get_default_max_blksize in
+# Linux's fs/nfsd/nfssvc.c): together a quarter of it.
+MOST_NFS_THREADS = 1024
+
 # Paths on the computer that runs fleetctl: they say where, not what, and stay out of stamps.
 CONTROLLER_PATHS = frozenset({"fleet_secrets_file", "fleet_bundle", "fleet_wheelhouse_cache"})
 
@@ -51,7 +55,12 @@ def inventory(spec: FleetSpec, wanted: Sequence[WantedHost], hosts: Sequence[Hos
     present = {host.name: host for host in hosts if host.address}
     result: Inventory = {
         "all": {"vars": _all_vars(spec, present, context)},
-        "nfs": _group(wanted, present, "nfs", {"fleet_nfs_clients": _nfs_clients(wanted, present, context)}),
+        "nfs": _group(
+            wanted,
+            present,
+            "nfs",
+            {"fleet_nfs": _nfs(spec, context), "fleet_nfs_clients": _nfs_clients(wanted, present, context)},
+        ),
         "postgres": _group(wanted, present, "postgres", {"fleet_postgres": _postgres(spec, context)}),
         "redis": _group(wanted, present, "redis", {"fleet_redis": _redis(spec, context)}),
         "clients": _group(wanted, present, "clients", {"fleet_redis_url": _redis_url(spec, present, "producer")}),
@@ -102,11 +111,13 @@ def stamp(inventory: Inventory, host: WantedHost, context: Context) -> str:
 def image_key(recipe: str, groups: tuple[str, ...], inventory: Inventory, context: Context) -> str:
     """Return the key of the image that hosts in `groups` start from: all that the install phase depends on."""
     variables = inventory["all"]["vars"]
+    roles = roles_of(groups)
     return digest(
         {
             "recipe": recipe,
             "groups": groups,
-            "roles": {role: context.role_digests[role] for role in (*roles_of(groups), "playbooks")},
+            "roles": {role: context.role_digests[role] for role in (*roles, "playbooks")},
+            "nfs": context.storage_kind == "nfs" and not {"nfs_server", "nfs_client"}.isdisjoint(roles),
             "user": [variables["fleet_user"], variables["fleet_uid"]],
             "storage": variables["fleet_storage"]["path"],
             "bundle": context.bundle_digest if APP_GROUPS.intersection(groups) else "",
@@ -122,6 +133,12 @@ def max_connections(spec: FleetSpec) -> int:
 def max_clients(spec: FleetSpec) -> int:
     """Return Redis's limit: 2 x (units x (slots + 12)), in steps of 1,024, since a new value restarts it."""
     return _round_up(2 * sum(pool.count * (pool.concurrency + 12) for pool in spec.pools.values()) + 256, 1024)
+
+
+def nfs_threads(spec: FleetSpec) -> int:
+    """Return the NFS server's threads: one for 8 slots, 16 at least, in steps of 8."""
+    computed = min(max(16, _round_up(-(-spec.slots // 8), 8)), MOST_NFS_THREADS)
+    return spec.services.nfs.threads or computed
 
 
 def key_prefix(spec: FleetSpec) -> str:
@@ -166,11 +183,21 @@ def _all_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) ->
     }
 
 
+def _nfs(spec: FleetSpec, context: Context) -> dict[str, Any]:
+    nfs = spec.services.nfs
+    return {
+        "device": nfs.device,
+        "threads": nfs_threads(spec) if context.storage_kind == "nfs" else None,
+        "lease_seconds": nfs.lease_seconds,
+    }
+
+
 def _nfs_clients(wanted: Sequence[WantedHost], present: Mapping[str, Host], context: Context) -> list[str]:
     if context.storage_kind != "nfs":
         return []
     mounting = [host for host in wanted if host.has_app and "nfs" not in host.groups]
-    return [present[host.name].address for host in mounting if host.name in present]
+    # Two static hosts may share an address, on two ports.
+    return list(dict.fromkeys(present[host.name].address for host in mounting if host.name in present))
 
 
 def _postgres(spec: FleetSpec, context: Context) -> dict[str, Any]:
@@ -202,6 +229,7 @@ def _redis_url(spec: FleetSpec, present: Mapping[str, Host], user: str) -> str:
 def _app_vars(spec: FleetSpec, present: Mapping[str, Host], context: Context) -> dict[str, Any]:
     postgres = spec.services.postgres
     return {
+        "fleet_nfs_version": spec.services.nfs.version,
         "fleet_key_prefix": key_prefix(spec),
         "fleet_visibility_timeout_seconds": spec.visibility_timeout_seconds,
         "fleet_postgres_url": postgres.url

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetctl.core.layout import WantedHost
+from fleetctl.core.layout import APP_GROUPS, WantedHost
 from fleetctl.model import Host, HostRequest, HostState
 
 NEW = "does not exist"  # the reason for launching a host that was not there
+EXPORTING = "exports the storage to hosts that come"
 CHANGING = "changing"  # the stamp of a host whose last change did not come to its end
 
 
@@ -49,12 +50,13 @@ def make(
     images: Mapping[tuple[str, ...], str],
     is_elastic: bool,
     storage: bool,
+    exports: bool = False,
     running_jobs: Mapping[str, int] | None = None,
     force: bool = False,
 ) -> Plan:
     """Return the plan. `stamps`: host -> stamp it should carry (absent while its address is unknown). `images`: groups
     -> key of the image that such hosts start from (empty where the provider bakes none). `running_jobs`: host -> jobs,
-    where it was asked. `force` converges all."""
+    where it was asked. `exports`: the hosts of group nfs export the storage, by address. `force` converges all."""
     existing = {host.name: host for host in observed.hosts}
     reasons: dict[str, str] = {}
     launch: list[HostRequest] = []
@@ -80,6 +82,12 @@ def make(
             converge.append(host.name)
         else:
             keep.append(host.name)
+    if exports and any(reasons[request.name] == NEW and _mounts(request) for request in launch):
+        # Their addresses are not known yet, so the stamps do not tell.
+        exporting = [host.name for host in wanted if host.name in keep and "nfs" in host.groups]
+        reasons |= dict.fromkeys(exporting, EXPORTING)
+        converge += exporting
+        keep = [name for name in keep if name not in exporting]
     names = {host.name for host in wanted}
     strangers = [host.name for host in observed.hosts if host.name not in names]
     jobs = running_jobs or {}
@@ -95,3 +103,7 @@ def make(
     unknown = {name: observed.silent[name] for name in strangers if name not in retire and name in observed.silent}
     busy = {name: jobs[name] for name in retire if jobs.get(name)}
     return Plan(tuple(bake), tuple(launch), tuple(converge), tuple(keep), tuple(retire), busy, reasons, unknown)
+
+
+def _mounts(request: HostRequest) -> bool:
+    return "nfs" not in request.roles and not APP_GROUPS.isdisjoint(request.roles)

@@ -11,6 +11,7 @@ from fleetctl.spec.shapes import (
     AbsolutePath,
     Address,
     Database,
+    Device,
     EnvName,
     EnvValue,
     Flag,
@@ -21,6 +22,7 @@ from fleetctl.spec.shapes import (
     Module,
     Name,
     Network,
+    NfsVersion,
     Number,
     Queue,
     RelativePath,
@@ -42,9 +44,16 @@ class LocalProvider(Model):
     """Real systemd machines on this computer."""
 
     kind: Literal["local"] = Field(description="local: real systemd machines on this computer")
-    machines: Literal["nspawn"] = Field(
+    machines: Literal["nspawn", "uml"] = Field(
         default="nspawn",
-        description="kind of machine; nspawn: containers that boot systemd and share this computer's kernel",
+        description="kind of machine; nspawn: containers that boot systemd and share this computer's kernel and one "
+        "directory of it; uml: user-mode Linux: each has a kernel of its own, so that NFS is real",
+    )
+    memory: MiB = Field(
+        default="512MiB",
+        validate_default=True,
+        description="memory of each uml machine, 256MiB or more; nspawn machines share this computer's",
+        examples=["512MiB"],
     )
     subnet: Network | None = Field(
         default=None, description="private IPv4 network of the hosts, prefix 24 to 28; a free one is picked when absent"
@@ -119,6 +128,31 @@ class NfsService(Model):
     mounted: bool = Field(
         default=False,
         description="something else mounts shared storage at storage.path on every host: fleetctl only checks it",
+    )
+    device: Device | None = Field(
+        default=None,
+        description="block device of host for the data, formatted when blank, so that full storage does not fill the "
+        "host; the data lies on the host's own file system when absent",
+        examples=["/dev/nvme1n1"],
+    )
+    threads: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=8192,
+        description="threads of the server on host; one for 8 slots, 16 at least, when absent",
+        examples=[80],
+    )
+    lease_seconds: Whole = Field(
+        default=90,
+        ge=10,
+        le=3600,
+        description="lease and grace time of the server on host: a client that is silent for so long loses its locks, "
+        "and after a restart of the server clients wait so long",
+    )
+    version: NfsVersion = Field(
+        default="4.2",
+        description="version of NFS to speak with url: 4.2, or 4.1 where the server has no 4.2, as EFS and some "
+        "filers; the fleet's own server speaks 4.2 alone",
     )
 
 

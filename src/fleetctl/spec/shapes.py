@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,7 @@ TASK_PATTERN = r"^[A-Za-z_*][A-Za-z0-9_.*-]*$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 ENV_VALUE = r"^[^\x00-\x08\x0a-\x1f\x7f]*$"
 ABSOLUTE_PATH = r"^/[A-Za-z0-9._/-]*$"
+DEVICE = r"^/dev(/[A-Za-z0-9_][A-Za-z0-9._:+=@-]*)+$"
 RELATIVE_PATH = r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 MODULE = r"^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)*(:[A-Za-z_][A-Za-z0-9_]*)?$"
 USER = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
@@ -26,6 +27,8 @@ JUMP = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}@[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 HOST_KEY = r"^(ssh-[a-z0-9]+|ecdsa-sha2-[a-z0-9]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,3}( [^\n]*)?$"
 DATABASE = r"^[a-z_][a-z0-9_]{0,62}$"
 LINE = r"^[^\s\x00-\x1f-][^\x00-\x1f\x7f]*$"
+
+NFS_VERSIONS = ("4.2", "4.1")
 
 # What is wrong with a text that does not match, and what to write in its place.
 WANTED: Mapping[str, tuple[str, str]] = {
@@ -42,6 +45,7 @@ WANTED: Mapping[str, tuple[str, str]] = {
     ENV_NAME: ("not the name of a variable", "use letters, digits and underscores, such as LOG_LEVEL"),
     ENV_VALUE: ("holds a line break or another control character", "keep it on one line, or make it a file of the app"),
     ABSOLUTE_PATH: ("not an absolute path", "use letters, digits, dots, dashes and slashes, such as /shared/fleet"),
+    DEVICE: ("not a block device", "write its path, such as /dev/nvme1n1 or /dev/disk/by-id/..."),
     RELATIVE_PATH: ("not a relative path", "name a directory below storage.path, such as jobs"),
     MODULE: ("not a Python module", "write module or module:attribute, such as workers.app:celery"),
     USER: ("not a user name", "use letters, digits, dots, dashes and underscores, such as admin"),
@@ -83,6 +87,13 @@ def _parse_duration(value: Any) -> int:
     return seconds
 
 
+def _parse_nfs_version(value: Any) -> str:
+    text = str(value) if isinstance(value, float) else value  # YAML reads 4.2 as a number
+    if text not in NFS_VERSIONS:
+        raise wrong("not a version that clients speak", "write 4.2, or 4.1 where the server has no 4.2")
+    return str(text)
+
+
 def _check_address(value: str) -> str:
     try:
         return str(IPv4Address(value))
@@ -114,9 +125,13 @@ def show_size(mib: int) -> str:
 
 _SizeText = Annotated[str, Field(pattern=SIZE, examples=["2GiB"])]
 _DurationText = Annotated[str, Field(pattern=DURATION, examples=["15m"])]
+_NfsVersionInput = Annotated[Any, Field(json_schema_extra={"enum": ["4.2", "4.1", 4.2, 4.1]})]
 
 MiB = Annotated[int, BeforeValidator(_parse_size, json_schema_input_type=_SizeText)]
 Seconds = Annotated[int, BeforeValidator(_parse_duration, json_schema_input_type=_DurationText)]
+NfsVersion = Annotated[
+    Literal["4.2", "4.1"], BeforeValidator(_parse_nfs_version, json_schema_input_type=_NfsVersionInput)
+]
 Whole = Annotated[int, Field(strict=True)]  # `yes` is not 1, and "10" is text
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -127,6 +142,7 @@ TaskPattern = Annotated[str, Field(pattern=TASK_PATTERN)]
 EnvName = Annotated[str, Field(pattern=ENV_NAME)]
 EnvValue = Annotated[str, Field(pattern=ENV_VALUE)]
 AbsolutePath = Annotated[str, Field(pattern=ABSOLUTE_PATH)]
+Device = Annotated[str, Field(pattern=DEVICE)]
 RelativePath = Annotated[str, Field(pattern=RELATIVE_PATH)]
 Module = Annotated[str, Field(pattern=MODULE)]
 User = Annotated[str, Field(pattern=USER)]

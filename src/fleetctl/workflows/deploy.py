@@ -148,6 +148,7 @@ def _plan(
         images=images,
         is_elastic=isinstance(fleet.source, Elastic),
         storage=context.storage_kind == "bind",
+        exports=context.storage_kind == "nfs",
         running_jobs=jobs,
         force=force,
     )

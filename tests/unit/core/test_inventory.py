@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.inventory import Context, image_key, inventory, max_clients, max_connections
+from fleetctl.core.inventory import (
+    MOST_NFS_THREADS,
+    Context,
+    image_key,
+    inventory,
+    max_clients,
+    max_connections,
+    nfs_threads,
+)
 from fleetctl.core.layout import layout
 from fleetctl.model import Host
 from fleetctl.spec.models import FleetSpec
@@ -101,6 +109,120 @@ def test_secrets_app_and_networks_are_in_the_stamps_of_those_who_use_them(
 def test_a_role_is_in_the_stamps_of_its_hosts_only(context: Context) -> None:
     edited = replace(context, role_digests={**context.role_digests, "redis": "edited"})
     assert changed(stamps(build(spec(), context)), stamps(build(spec(), edited))) == {"redis"}
+
+
+UML = {"kind": "local", "machines": "uml"}
+
+
+def workers(count: int, concurrency: int = 4) -> dict[str, Any]:
+    return {"worker": {"count": count, "concurrency": concurrency}}
+
+
+def uml(**changes: Any) -> FleetSpec:
+    return spec(provider=UML, **changes)
+
+
+def own_nfs(**settings: Any) -> dict[str, Any]:
+    return {"nfs": {"host": "nfs", **settings}}
+
+
+@pytest.fixture
+def exported(context: Context) -> Context:
+    return replace(context, storage_kind="nfs")
+
+
+def test_the_storage_is_exported_to_those_who_mount_it(exported: Context) -> None:
+    asked = uml(clients=["nfs", "api"])
+    variables = build(asked, exported)["nfs"]["vars"]
+    where = {host.name: f"10.9.0.{n}" for n, host in enumerate(layout(asked), 2)}
+    assert variables["fleet_nfs_clients"] == [where[name] for name in ("api", "worker-1", "worker-2")]
+    assert variables["fleet_nfs"] == {"device": None, "threads": 16, "lease_seconds": 90}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hosts"),
+    [
+        pytest.param(uml(), uml(pools=workers(3)), {"nfs"}, id="a worker comes"),
+        pytest.param(uml(pools=workers(3)), uml(), {"nfs", "worker-3"}, id="a worker goes"),
+        pytest.param(uml(), uml(clients=["nfs", "api"]), {"nfs"}, id="a client comes"),
+        pytest.param(uml(clients=["nfs", "api"]), uml(), {"nfs", "api"}, id="a client goes"),
+        pytest.param(uml(), uml(services=own_nfs(device="/dev/ubdc")), {"nfs"}, id="device"),
+        pytest.param(uml(), uml(services=own_nfs(threads=24)), {"nfs"}, id="threads"),
+        pytest.param(uml(), uml(services=own_nfs(lease_seconds=15)), {"nfs"}, id="lease"),
+    ],
+)
+def test_who_mounts_and_how_it_is_served_restamp_the_server_alone(
+    before: FleetSpec, after: FleetSpec, hosts: set[str], exported: Context
+) -> None:
+    # Each host has its address whoever else is there.
+    where = {
+        host.name: f"10.9.0.{n}" for n, host in enumerate(layout(uml(pools=workers(3), clients=["nfs", "api"])), 2)
+    }
+    first, then = build(before, exported, **where), build(after, exported, **where)
+    assert changed(stamps(first), stamps(then)) == hosts
+
+
+def test_another_address_of_a_worker_renews_the_exports(exported: Context) -> None:
+    first, then = build(uml(), exported), build(uml(), exported, **{"worker-2": "10.9.0.99"})
+    assert changed(stamps(first), stamps(then)) == {"nfs", "worker-2"}
+
+
+def test_two_hosts_on_one_address_are_one_client(exported: Context) -> None:
+    asked = spec(provider=STATIC, services=SHARED)
+    built = build(asked, exported, beta="10.0.0.2", gamma="10.0.0.2")
+    assert built["nfs"]["vars"]["fleet_nfs_clients"] == ["10.0.0.2"]
+
+
+def test_the_version_is_for_those_who_mount(exported: Context) -> None:
+    url = "nfs://files/export"
+    hosts = [{**host, "user": "root", "become": False} for host in STATIC["hosts"]]  # type: ignore[attr-defined]
+    new, old = (
+        spec(provider={**STATIC, "hosts": hosts}, services={**SHARED, "nfs": {"url": url, "version": version}})
+        for version in ("4.2", "4.1")
+    )
+    assert build(old, exported)["apps"]["vars"]["fleet_nfs_version"] == "4.1"
+    assert changed(stamps(build(new, exported)), stamps(build(old, exported))) == {"beta", "gamma"}
+
+
+def test_where_nothing_is_exported_slots_do_not_concern_the_storage(context: Context) -> None:
+    assert build(spec(pools=workers(200)), context)["nfs"]["vars"]["fleet_nfs"]["threads"] is None
+
+
+@pytest.mark.parametrize(
+    ("pools", "threads"),
+    [
+        pytest.param(workers(1, 1), 16, id="least"),
+        pytest.param(workers(2, 64), 16, id="just enough"),
+        pytest.param(workers(1, 129), 24, id="one slot more"),
+        pytest.param(workers(10, 60), 80, id="the default fleet"),
+        pytest.param({"a": {"count": 4, "concurrency": 100}, "b": {"count": 2, "concurrency": 50}}, 64, id="all pools"),
+        pytest.param(
+            {f"p{n}": {"count": 16000, "per_host": 64, "concurrency": 1000} for n in range(9)},
+            MOST_NFS_THREADS,
+            id="no more than the memory bears",
+        ),
+    ],
+)
+def test_nfs_threads_follow_the_slots(pools: dict[str, Any], threads: int) -> None:
+    assert nfs_threads(uml(pools=pools)) == threads
+
+
+@pytest.mark.parametrize("threads", [1, 5000])
+def test_nfs_threads_that_are_given_are_taken(threads: int) -> None:
+    assert nfs_threads(uml(services=own_nfs(threads=threads))) == threads
+
+
+@pytest.mark.parametrize(
+    ("groups", "differs"),
+    [(("clients", "nfs"), True), (("nfs",), True), (("workers",), True), (("postgres",), False), (("redis",), False)],
+)
+def test_images_with_nfs_are_not_those_without(
+    groups: tuple[str, ...], differs: bool, context: Context, exported: Context
+) -> None:
+    keys = [image_key("r", groups, build(spec(), of), of) for of in (context, exported)]
+    assert (keys[0] != keys[1]) is differs
+    mounted = replace(context, storage_kind="mounted")  # installs what "bind" installs
+    assert image_key("r", groups, build(spec(), mounted), mounted) == keys[0]
 
 
 def test_image_keys_depend_on_what_the_install_phase_uses_and_nothing_else(context: Context) -> None:

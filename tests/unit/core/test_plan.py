@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetctl.core.layout import layout
-from fleetctl.core.plan import Observed, Plan, make
+from fleetctl.core.plan import EXPORTING, Observed, Plan, make
 from fleetctl.model import Host, HostState
 from tests.unit.core.conftest import spec
 
@@ -56,6 +56,30 @@ def test_a_missing_host_is_launched_and_the_others_are_kept() -> None:
     assert value.converge == ("worker-2",)
     assert value.keep == ("nfs", "postgres", "redis", "worker-1")
     assert value.reasons["worker-2"] == "does not exist"
+
+
+@pytest.mark.parametrize(
+    ("missing", "exports", "is_named"),
+    [
+        pytest.param("worker-2", True, True, id="a worker comes"),
+        pytest.param("worker-2", False, False, id="nothing is exported"),
+        pytest.param("redis", True, False, id="who comes mounts nothing"),
+    ],
+)
+def test_a_server_that_will_export_to_a_new_host_is_planned(missing: str, exports: bool, is_named: bool) -> None:
+    value = make(
+        WANTED, without(missing), stamps=STAMPS, images=IMAGES, is_elastic=True, storage=False, exports=exports
+    )
+    assert value.converge == (missing, *(["nfs"] if is_named else []))
+    assert ("nfs" in value.keep) is not is_named
+    assert value.reasons.get("nfs") == (EXPORTING if is_named else None)
+
+
+def test_a_stopped_worker_comes_back_to_the_address_that_it_has() -> None:
+    hosts = tuple(replace(host, state=HostState.STOPPED) if host.name == "worker-2" else host for host in HOSTS)
+    observed = replace(WHOLE, hosts=hosts)
+    value = make(WANTED, observed, stamps=STAMPS, images=IMAGES, is_elastic=True, storage=False, exports=True)
+    assert value.converge == ("worker-2",)
 
 
 def test_a_stopped_host_is_started() -> None:

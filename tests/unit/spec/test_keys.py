@@ -8,6 +8,7 @@ from tests.unit.spec.examples import LOCAL, STATIC, changed, complaints
 
 NAME = "use lower-case letters, digits and dashes, 20 characters at most, such as light-2"
 DURATION = "write a whole number with its unit, such as 90s, 15m or 1h"
+DEVICE = "write its path, such as /dev/nvme1n1 or /dev/disk/by-id/..."
 SIZE = "write a number with its unit, such as 512MiB or 2GiB"
 
 KEYS = {
@@ -122,6 +123,66 @@ KEYS = {
         "queues: [a, 'b c']",
         "12: pools.worker.queues[1]: not a usable queue name",
         "use letters, digits, dots, dashes and underscores, 100 characters at most",
+    ),
+    "no such machines": (
+        "kind: local",
+        "kind: local, machines: kvm",
+        "2: provider.machines: not one of nspawn, uml",
+        "write `machines: nspawn`",
+    ),
+    "memory without its unit": (
+        "kind: local",
+        "kind: local, machines: uml, memory: 512",
+        "2: provider.memory: not a size",
+        SIZE,
+    ),
+    "no threads": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, threads: 0}",
+        "5: services.nfs.threads: less than 1",
+        "write 1 or more",
+    ),
+    "more threads than the kernel starts": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, threads: 10000}",
+        "5: services.nfs.threads: more than 8192",
+        "write 8192 or less",
+    ),
+    "a short lease": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, lease_seconds: 9}",
+        "5: services.nfs.lease_seconds: less than 10",
+        "write 10 or more",
+    ),
+    "a long lease": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, lease_seconds: 3601}",
+        "5: services.nfs.lease_seconds: more than 3600",
+        "write 3600 or less",
+    ),
+    "a lease with a unit": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, lease_seconds: 90s}",
+        "5: services.nfs.lease_seconds: not a whole number",
+        "write `lease_seconds: 90`",
+    ),
+    "a device by its short name": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, device: sdb}",
+        "5: services.nfs.device: not a block device",
+        DEVICE,
+    ),
+    "a device that goes up": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, device: /dev/../etc/passwd}",
+        "5: services.nfs.device: not a block device",
+        DEVICE,
+    ),
+    "an empty version": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, version:}",
+        "5: services.nfs.version: empty",
+        "write `version: '4.2'`",
     ),
     "a size in GB": ("memory: 2GiB", "memory: 2GB", "13: pools.worker.memory: not a size", SIZE),
     "a size without its unit": ("memory: 2GiB", "memory: 2048", "13: pools.worker.memory: not a size", SIZE),

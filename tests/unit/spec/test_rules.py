@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.spec.load import parse
+from fleetctl.spec.models import LocalProvider
 from tests.unit.spec.examples import LOCAL, STATIC, changed, complaints
 
 ADD_BECOME = "add `become: true` (sudo without a password), or use `user: root`"
@@ -15,6 +16,8 @@ REDIS = "redis://user@server:6379/0"
 NFS = "nfs://server/path"
 STOOD = "then change that password, it stood in a file"
 UNENFORCED = "remove it, or use `celery_pool: prefork`"
+ONE_DIRECTORY = "remove it, or use `machines: uml`: nspawn machines share one directory of this computer"
+MOUNTER = "remove it: who mounts the storage has settings of its own"
 EXTERNAL = "remove it: an external server has settings of its own"
 
 LOCAL_RULES = {
@@ -129,6 +132,48 @@ LOCAL_RULES = {
         "kind: local, subnet: 10.9.0.0/29",
         "2: provider.subnet: a prefix of 29 is not between 24 and 28",
         "use a /24",
+    ),
+    "memory of machines that share this computer's": (
+        "kind: local",
+        "kind: local, memory: 1GiB",
+        "2: provider.memory: has no effect on nspawn machines",
+        "remove it, or use `machines: uml`: nspawn machines share this computer's memory",
+    ),
+    "the default memory, written down": (
+        "kind: local",
+        "kind: local, machines: nspawn, memory: 512MiB",
+        "2: provider.memory: has no effect on nspawn machines",
+        "remove it, or use `machines: uml`: nspawn machines share this computer's memory",
+    ),
+    "too little memory": (
+        "kind: local",
+        "kind: local, machines: uml, memory: 255MiB",
+        "2: provider.memory: less than 256MiB",
+        "write `memory: 256MiB` or more",
+    ),
+    "a device that nobody mounts": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, device: /dev/sdb}",
+        "5: services.nfs.device: has no effect on nspawn machines",
+        ONE_DIRECTORY,
+    ),
+    "threads of no server": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, threads: 8}",
+        "5: services.nfs.threads: has no effect on nspawn machines",
+        ONE_DIRECTORY,
+    ),
+    "a lease of no server": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, lease_seconds: 15}",
+        "5: services.nfs.lease_seconds: has no effect on nspawn machines",
+        ONE_DIRECTORY,
+    ),
+    "a version beside an own server": (
+        "nfs: {host: nfs}",
+        "nfs: {host: nfs, version: 4.2}",
+        "5: services.nfs.version: has no effect with host",
+        "remove it: the fleet's own server speaks 4.2 alone",
     ),
     "both host and url": (
         "nfs: {host: nfs}",
@@ -286,6 +331,36 @@ STATIC_RULES = {
         "4: provider.networks[0]: opens the services to strangers",
         "name the network that the fleet's hosts are in",
     ),
+    "a device of an external server": (
+        "nfs: {host: alpha}",
+        "nfs: {url: 'nfs://files/a', device: /dev/sdb}",
+        "10: services.nfs.device: has no effect with url",
+        EXTERNAL,
+    ),
+    "threads of an external server": (
+        "nfs: {host: alpha}",
+        "nfs: {url: 'nfs://files/a', threads: 8}",
+        "10: services.nfs.threads: has no effect with url",
+        EXTERNAL,
+    ),
+    "a lease of an external server": (
+        "nfs: {host: alpha}",
+        "nfs: {url: 'nfs://files/a', lease_seconds: 15}",
+        "10: services.nfs.lease_seconds: has no effect with url",
+        EXTERNAL,
+    ),
+    "a lease of a mount": (
+        "nfs: {host: alpha}",
+        "nfs: {mounted: true, lease_seconds: 15}",
+        "10: services.nfs.lease_seconds: has no effect with mounted",
+        MOUNTER,
+    ),
+    "a version of a mount": (
+        "nfs: {host: alpha}",
+        "nfs: {mounted: true, version: 4.1}",
+        "10: services.nfs.version: has no effect with mounted",
+        MOUNTER,
+    ),
     "a host called localhost": (
         "name: gamma",
         "name: localhost",
@@ -329,7 +404,7 @@ def test_a_wrong_url_is_refused_and_never_repeated(service: str, url: str, messa
     line = {"nfs": 5, "postgres": 6, "redis": 7}[service]
     form = {"nfs": NFS, "postgres": POSTGRES, "redis": REDIS}[service]
     found = complaints(changed(LOCAL, f"{{host: {service}}}", f"{{url: '{url}'{password}}}"))
-    found = [complaint for complaint in found if "has no effect on local" not in complaint]
+    found = [complaint for complaint in found if "has no effect on nspawn" not in complaint]
     assert [complaint.split(" -> ")[0] for complaint in found] == [f"{line}: services.{service}.url: {message}"]
     assert form in found[0]
     assert "hunter2" not in found[0]
@@ -360,9 +435,44 @@ def test_an_external_export_needs_no_password() -> None:
 
 
 @pytest.mark.parametrize("setting", ["url: 'nfs://files/export/a'", "mounted: true"])
-def test_a_local_fleet_has_no_other_storage_than_its_own(setting: str) -> None:
+def test_nspawn_machines_have_no_other_storage_than_their_own(setting: str) -> None:
     (complaint,) = complaints(changed(LOCAL, "{host: nfs}", f"{{{setting}}}"))
-    assert complaint.startswith(f"5: services.nfs.{setting.split(':')[0]}: has no effect on local")
+    assert complaint.startswith(f"5: services.nfs.{setting.split(':')[0]}: has no effect on nspawn machines")
+
+
+UML = changed(LOCAL, "kind: local", "kind: local, machines: uml")
+
+
+def test_a_uml_fleet_has_memory_and_an_nfs_server_of_its_own() -> None:
+    text = changed(UML, "machines: uml", "machines: uml, memory: 256MiB")
+    text = changed(text, "{host: nfs}", "{host: nfs, device: /dev/ubdc, threads: 8, lease_seconds: 15}")
+    spec = parse(text, file="fleet.yml")
+    nfs = spec.services.nfs
+    assert isinstance(spec.provider, LocalProvider)
+    assert (spec.provider.machines, spec.provider.memory) == ("uml", 256)
+    assert (nfs.device, nfs.threads, nfs.lease_seconds) == ("/dev/ubdc", 8, 15)
+
+
+def test_a_uml_fleet_may_mount_an_external_export_and_not_what_nobody_mounts() -> None:
+    text = changed(UML, "{host: nfs}", "{url: 'nfs://files/export', version: 4.1}")
+    assert parse(text, file="fleet.yml").services.nfs.version == "4.1"
+    assert complaints(changed(UML, "{host: nfs}", "{mounted: true}")) == [
+        "5: services.nfs.mounted: has no effect on local -> write `nfs: {host: nfs}`: nothing else mounts anything on "
+        "these machines"
+    ]
+
+
+@pytest.mark.parametrize(("written", "version"), [("4.1", "4.1"), ("4.2", "4.2"), ("'4.1'", "4.1"), ('"4.2"', "4.2")])
+def test_a_version_is_a_number_or_text(written: str, version: str) -> None:
+    text = changed(STATIC, "nfs: {host: alpha}", f"nfs: {{url: 'nfs://files/a', version: {written}}}")
+    assert parse(text, file="fleet.yml").services.nfs.version == version
+
+
+@pytest.mark.parametrize("written", ["3", "4", "4.0", "4.15", "four", "true", "[4.1]"])
+def test_no_other_version_is_taken(written: str) -> None:
+    text = changed(STATIC, "nfs: {host: alpha}", f"nfs: {{url: 'nfs://files/a', version: {written}}}")
+    fix = "write 4.2, or 4.1 where the server has no 4.2"
+    assert complaints(text) == [f"10: services.nfs.version: not a version that clients speak -> {fix}"]
 
 
 @pytest.mark.parametrize("pool", ["nfs", "postgres", "redis", "workers", "all", "ungrouped"])

@@ -64,6 +64,11 @@ def test_sizes_and_durations_are_text_with_a_pattern() -> None:
     assert "(MiB|GiB)" in PROPERTIES["Pool.memory"]["anyOf"][0]["pattern"]
 
 
+def test_a_version_is_a_number_or_text_for_the_schema_too() -> None:
+    assert set(PROPERTIES["NfsService.version"]["enum"]) == {"4.2", "4.1", 4.2, 4.1}
+    assert PROPERTIES["NfsService.version"]["default"] == "4.2"
+
+
 def test_unknown_keys_are_refused_by_the_schema_too() -> None:
     whole = schema()
     assert whole["additionalProperties"] is False

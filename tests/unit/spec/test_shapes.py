@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from fleetctl.spec.shapes import MiB, Seconds, show_duration, show_size
+from fleetctl.spec.shapes import Device, MiB, Seconds, show_duration, show_size
 
 SIZE: TypeAdapter[int] = TypeAdapter(MiB)
 DURATION: TypeAdapter[int] = TypeAdapter(Seconds)
@@ -42,6 +42,22 @@ def test_durations_are_seconds(text: str, seconds: int) -> None:
 def test_no_size_is_guessed(text: object) -> None:
     with pytest.raises(ValidationError):
         SIZE.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/dev/sdb", "/dev/nvme1n1", "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0a1", "/dev/mapper/vg-lv+1"],
+)
+def test_a_device_is_a_path_below_dev(path: str) -> None:
+    assert TypeAdapter(Device).validate_python(path) == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "sdb", "/dev", "/dev/", "/dev//sdb", "/dev/./sdb", "/sys/x", "/dev/a b", "/dev/%i"]
+)
+def test_nothing_else_is_a_device(path: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Device).validate_python(path)
 
 
 @pytest.mark.parametrize("text", ["", "5", "1d", "1.5h", "-1s", "0s", "1h30m", None, 900])

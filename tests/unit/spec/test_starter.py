@@ -36,10 +36,11 @@ def _lines(pattern: str) -> set[int]:
 
 
 STATIC, APP = _block("#provider:"), _block("#app:")
-EXTERNAL, MOUNTED = _lines("^    #(url|password):|^  #ca:"), _lines("^    #mounted:")
+EXTERNAL, MOUNTED = _lines("^    #(url|version|password):|^  #ca:"), _lines("^    #mounted:")
+UML = _lines("^  #(machines: uml|memory:)|^    #(device|threads|lease_seconds):")
 OWN_ONLY = _lines("^    #(database|reserve|max_connections|appendfsync|max_memory):")
 SOURCES = _lines("^#  (path|wheel|requirement|git):")
-LOCAL = OPTIONS - STATIC - EXTERNAL - MOUNTED - SOURCES
+LOCAL = OPTIONS - STATIC - EXTERNAL - MOUNTED - SOURCES - UML
 # What is taken into the fleet, and what is taken out of it.
 VARIANTS: dict[str, tuple[set[int], set[int]]] = {
     "as it is": (set(), set()),
@@ -47,6 +48,7 @@ VARIANTS: dict[str, tuple[set[int], set[int]]] = {
     "all options, app from a wheel": (LOCAL | _lines("^#  wheel:"), set()),
     "all options, app from an index": (LOCAL | _lines("^#  requirement:"), set()),
     "all options, app from a repository": (LOCAL | _lines("^#  git:"), set()),
+    "user-mode Linux": (UML, set()),
     "static": (STATIC, _lines("^provider:$|^  kind: local$")),
     "storage that is there": (MOUNTED | STATIC, _lines("^    host: nfs|^provider:$|^  kind: local$")),
     "external services": (EXTERNAL | STATIC, _lines("^    host: |^provider:$|^  kind: local$")),
@@ -117,6 +119,11 @@ def test_what_is_shown_as_a_default_is_the_default() -> None:
         assert all_shown["services"][service][key] == defaults["services"][service][key]
     assert all_shown["storage"] == defaults["storage"]
     assert all_shown["provider"]["machines"] == defaults["provider"]["machines"]
+    uml = FleetSpec.model_validate(yaml.safe_load(_variant("user-mode Linux"))).model_dump()
+    external = FleetSpec.model_validate(yaml.safe_load(_variant("external services"))).model_dump()
+    assert uml["provider"]["memory"] == defaults["provider"]["memory"]
+    assert uml["services"]["nfs"]["lease_seconds"] == defaults["services"]["nfs"]["lease_seconds"]
+    assert external["services"]["nfs"]["version"] == defaults["services"]["nfs"]["version"]
 
 
 def test_every_option_is_explained_by_a_comment_above_it() -> None:

@@ -9,8 +9,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 from fleetctl.spec.finding import Finding, Loc
 from fleetctl.spec.models import FleetSpec, LocalProvider, StaticProvider
+from fleetctl.spec.shapes import show_size
 
 LOCAL_CEILING = 250
+UML_LEAST_MIB = 256
 RESERVED = frozenset({"all", "ungrouped", "apps", "clients", "workers", "localhost"})  # mean something else to Ansible
 _PRIVATE = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _OTHERS_IN_SUBNET = 3  # the network's own address, its broadcast address, this computer's
@@ -49,10 +51,7 @@ def _named(spec: FleetSpec) -> Iterator[tuple[Loc, str, str]]:
 
 def _check_local(spec: FleetSpec, provider: LocalProvider) -> Iterator[Finding]:
     names = service_hosts(spec)
-    for key in ("url", "mounted"):
-        if getattr(spec.services.nfs, key) and spec.services.nfs.host is None:
-            fix = "write `nfs: {host: nfs}`; local machines share one directory of this computer"
-            yield Finding(("services", "nfs", key), "has no effect on local", fix)
+    yield from _check_machines(spec, provider)
     for loc, purpose, host in _named(spec):
         for pool in spec.pools:
             if re.fullmatch(rf"{re.escape(pool)}-[0-9]+", host):
@@ -71,6 +70,31 @@ def _check_local(spec: FleetSpec, provider: LocalProvider) -> Iterator[Finding]:
         )
     if provider.subnet is not None:
         yield from _check_subnet(IPv4Network(provider.subnet), min(total, LOCAL_CEILING), reads)
+
+
+def _check_machines(spec: FleetSpec, provider: LocalProvider) -> Iterator[Finding]:
+    """Check what differs between machines that share this computer's kernel and memory and those that do not."""
+    nfs, loc, memory = spec.services.nfs, ("services", "nfs"), ("provider", "memory")
+    reads: tuple[Loc, ...] = (("provider", "machines"),)
+    if provider.machines == "uml":
+        if nfs.mounted and nfs.host is None:
+            fix = "write `nfs: {host: nfs}`: nothing else mounts anything on these machines"
+            yield Finding((*loc, "mounted"), "has no effect on local", fix)
+        if provider.memory < UML_LEAST_MIB:
+            least = show_size(UML_LEAST_MIB)
+            yield Finding(memory, f"less than {least}", f"write `memory: {least}` or more", reads)
+        return
+    for key in ("url", "mounted"):
+        if getattr(nfs, key) and nfs.host is None:
+            fix = "write `nfs: {host: nfs}`; nspawn machines share one directory of this computer"
+            yield Finding((*loc, key), "has no effect on nspawn machines", fix, reads)
+    for key in ("device", "threads", "lease_seconds"):
+        if nfs.host is not None and key in nfs.model_fields_set:
+            fix = "remove it, or use `machines: uml`: nspawn machines share one directory of this computer"
+            yield Finding((*loc, key), "has no effect on nspawn machines", fix, reads)
+    if "memory" in provider.model_fields_set:
+        fix = "remove it, or use `machines: uml`: nspawn machines share this computer's memory"
+        yield Finding(memory, "has no effect on nspawn machines", fix, reads)
 
 
 def _check_subnet(subnet: IPv4Network, hosts: int, reads: tuple[Loc, ...]) -> Iterator[Finding]:

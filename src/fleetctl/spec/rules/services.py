@@ -17,7 +17,7 @@ _FORMS = {
     "redis": "redis://user@server:6379/0",
 }
 _OWN_ONLY = {
-    "nfs": (),
+    "nfs": ("device", "threads", "lease_seconds"),
     "postgres": ("database", "reserve", "max_connections"),
     "redis": ("appendfsync", "max_memory"),
 }
@@ -44,10 +44,23 @@ def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
                 if key in service.model_fields_set:
                     fix = "remove it: an external server has settings of its own"
                     yield Finding((*loc, key), "has no effect with url", fix, (url,))
-        if not isinstance(service, NfsService):
+        if isinstance(service, NfsService):
+            yield from _check_nfs(service, loc)
+        else:
             yield from _check_password(service, loc)
     yield from _check_ca(spec, directory)
     yield from _check_connections(spec)
+
+
+def _check_nfs(nfs: NfsService, loc: Loc) -> Iterator[Finding]:
+    if nfs.mounted:
+        for key in (*_OWN_ONLY["nfs"], "version"):
+            if key in nfs.model_fields_set:
+                fix = "remove it: who mounts the storage has settings of its own"
+                yield Finding((*loc, key), "has no effect with mounted", fix, ((*loc, "mounted"),))
+    elif nfs.host and "version" in nfs.model_fields_set:
+        fix = "remove it: the fleet's own server speaks 4.2 alone"
+        yield Finding((*loc, "version"), "has no effect with host", fix, ((*loc, "host"),))
 
 
 def _check_ca(spec: FleetSpec, directory: Path) -> Iterator[Finding]:

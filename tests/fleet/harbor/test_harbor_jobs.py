@@ -49,6 +49,9 @@ def test_a_tar_on_stdin_becomes_runs_with_results(start_unit: StartUnit, harbor_
     assert "queued 0 runs" in harbor_jobs("resubmit", job)
     assert not [path.name for path in (harbor_jobs.jobs / job).iterdir() if path.name.startswith(".")]
     assert "NOPERM" not in unit.text
+    for question in ("status", "results"):
+        nowhere = harbor_jobs(question, job, JOBS_DIR=f"{harbor_jobs.jobs}/gone")
+        assert nowhere == harbor_jobs(question, job), "the rows tell, whatever becomes of the storage"
 
     failing = harbor_jobs("submit", str(TASKS / "failing")).strip()
     assert failing.startswith("failing-")

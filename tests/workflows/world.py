@@ -20,6 +20,7 @@ class FakeRemote:
     machine_ids: dict[str, str] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     stalled: set[str] = field(default_factory=set)  # hosts whose shared storage hangs
+    apart: set[str] = field(default_factory=set)  # hosts that have a directory of their own in the storage's place
     refused: dict[str, str] = field(default_factory=dict)  # host -> check of the agent that fails
     commands: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -96,12 +97,16 @@ class FakeRemote:
 
     def _storage(self, host: Host, argv: Sequence[str], stdin: str) -> CommandResult:
         if host.name in self.stalled:
-            return CommandResult(137, "", "")
-        if stdin:
-            self.files[argv[-1]] = stdin
-            return CommandResult(0, "", "")
-        name = argv[-1].rsplit("/", 1)[-1]
-        return CommandResult(0, self.files.get(name, ""), "")
+            return CommandResult(137, "", "Killed")
+        how, token, name = argv[argv.index("-c", 2) + 1], argv[-1], stdin.strip()
+        key = f"{host.name}:{name}" if host.name in self.apart else name
+        if "mv" in how:
+            self.files[key] = token
+        elif "rm" in how:
+            self.files = {kept: value for kept, value in self.files.items() if f"verify-{token}-" not in kept}
+        elif key not in self.files:
+            return CommandResult(1, "", f"cat: {name}: No such file or directory")
+        return CommandResult(0, self.files.get(key, "") + "\n", "")
 
 
 @dataclass

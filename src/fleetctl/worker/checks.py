@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 SERVICE_SECONDS = 10.0
+_STATE = "ActiveState,SubState,Result,NRestarts,Job"
 _RESTARTS = 3  # of a unit that ends again whenever it is started
 
 
@@ -165,9 +166,13 @@ def full_units(app: Celery[Any], nodes: Sequence[str]) -> dict[str, int]:
 
 
 def _is_hopeless(state: Mapping[str, str]) -> bool:
-    """Tell whether a unit is not worth waiting for: it is stopped, or ends again whenever it is started."""
+    """Tell whether a unit is not worth waiting for: it is stopped, or ends again whenever it is started.
+
+    One that has a job in systemd's queue is about to start: it may wait for its mount.
+    """
     ends_again = state.get("SubState") == "auto-restart" and int(state.get("NRestarts", 0)) >= _RESTARTS
-    return state.get("ActiveState") in ("inactive", "failed") or ends_again
+    is_down = state.get("ActiveState") in ("inactive", "failed") and not state.get("Job")
+    return is_down or ends_again
 
 
 def _not_running(unit: str, why: str, state: Mapping[str, str]) -> Check:
@@ -177,12 +182,14 @@ def _not_running(unit: str, why: str, state: Mapping[str, str]) -> Check:
 
 def service_state(unit: str) -> dict[str, str]:
     """Return what systemd says of a unit, {} when it does not say."""
-    command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", f"fleet-worker@{unit}.service"]
+    command = ["systemctl", "show", f"--property={_STATE}", f"fleet-worker@{unit}.service"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SERVICE_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return dict(line.partition("=")[::2] for line in done.stdout.splitlines()) if done.returncode == 0 else {}
+    if done.returncode != 0:
+        return {}
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if not line.endswith("="))
 
 
 def _first_line(exc: BaseException) -> str:

@@ -29,7 +29,7 @@ _INSERT = (
 )
 
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0  # Postgres may be on a host that has lost its power
 _RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -91,7 +91,8 @@ def canary(self: BuiltIn, sent_at: float | None = None) -> dict[str, Any]:
 def io(self: BuiltIn, seconds: float, run: str) -> None:
     """Hold a slot and a Postgres connection for so long; publish 16 files, then commit the row that tells of them.
 
-    A second delivery finds files and row in place and leaves them. Postgres may restart in between.
+    A second delivery finds files and row in place and leaves them. Postgres may restart in between, and a storage that
+    stalls is waited for: the pool's time limit is the bound.
     """
     import psycopg  # the parent has it already; here, so that programs that publish need not
 
@@ -100,10 +101,12 @@ def io(self: BuiltIn, seconds: float, run: str) -> None:
     unit, host = who(self)
     row = (run, job, unit, host, os.getpid(), storage.FILES)
     address = _variable("DATABASE_URL")
+
+    def connect() -> psycopg.Connection:
+        return psycopg.connect(address, connect_timeout=30, tcp_user_timeout=30_000, autocommit=True)
+
     with recorded(self, run):
-        database = patiently(
-            lambda: psycopg.connect(address, connect_timeout=30, autocommit=True), psycopg.OperationalError
-        )
+        database = patiently(connect, psycopg.OperationalError)
         try:
             storage.publish(storage.job_directory(_variable("FLEET_STORAGE"), run, job), job)
             time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
@@ -111,7 +114,7 @@ def io(self: BuiltIn, seconds: float, run: str) -> None:
             def commit() -> None:
                 nonlocal database
                 if database.closed:
-                    database = psycopg.connect(address, connect_timeout=30, autocommit=True)
+                    database = connect()
                 database.execute(_INSERT, row)
 
             patiently(commit, psycopg.OperationalError)
@@ -119,12 +122,12 @@ def io(self: BuiltIn, seconds: float, run: str) -> None:
             database.close()
 
 
-def patiently(attempt: Callable[[], T], error: type[Exception]) -> T:
-    """Return what `attempt` does, made again for a minute while it raises `error`: a service that restarts comes back.
+def patiently(attempt: Callable[[], T], error: type[Exception], *, seconds: float = PATIENCE_SECONDS) -> T:
+    """Return what `attempt` does, made again for so long while it raises `error`: a service that restarts comes back.
 
     What it does must bear to be done twice: the first may have been carried out without an answer.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return attempt()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 from celery import Celery, states
 from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004  redis-py's own names
@@ -20,6 +21,8 @@ _POLL_SECONDS = 0.25
 _TELL_SECONDS = 1.0
 _LOOK_SECONDS = 5.0  # between looks at the results of jobs that left no record
 _SETTLE_SECONDS = 10.0
+_STORAGE_SECONDS = 120.0  # for one job's files: an NFS server that starts again lets nobody open one for 90 s
+_DATABASE_SECONDS = 60.0
 _PROBLEMS = 20
 
 
@@ -59,7 +62,7 @@ def put(
     problems: tuple[str, ...] = ()
     if load.work == "io":
         done = sorted({record.id for record in watch.records if record.error is None} & set(ids))
-        problems = _verify(run, done, database_url, storage_path, seconds=max(60.0, load.timeout))
+        problems = _verify(run, done, database_url, storage_path)
         if not load.keep:
             _remove(run, database_url, storage_path)
     return report | {"work": load.work, "problems": list(problems)}
@@ -149,23 +152,22 @@ class Watch:
 
 
 def _make_table(database_url: str) -> None:
+    _execute(database_url, jobs.TABLE, seconds=0)
+
+
+def _verify(run: str, done: Sequence[str], database_url: str, storage_path: str) -> tuple[str, ...]:
     import psycopg
 
-    with psycopg.connect(database_url, connect_timeout=10) as database:
-        database.execute(jobs.TABLE)
-
-
-def _verify(run: str, done: Sequence[str], database_url: str, storage_path: str, *, seconds: float) -> tuple[str, ...]:
-    import psycopg
-
-    with psycopg.connect(database_url, connect_timeout=10) as database:
-        rows = {str(row[0]) for row in database.execute("SELECT job FROM fleet_load WHERE run = %s", [run])}
-    problems = [f"job {job}: no row in fleet_load" for job in done if job not in rows]
+    problems = []
     try:
-        arguments = {"root": storage_path, "run": run, "jobs": list(done)}
-        problems += storage.in_child("missing", arguments, seconds=seconds)
-    except storage.StorageError as exc:
+        found = _execute(database_url, "SELECT job FROM fleet_load WHERE run = %s", run, seconds=_DATABASE_SECONDS)
+        rows = {str(row[0]) for row in found}
+        problems += [f"job {job}: no row in fleet_load" for job in done if job not in rows]
+        problems += storage.in_child(storage.missing, storage_path, run, done, seconds=_STORAGE_SECONDS)
+    except (storage.StorageError, OSError) as exc:
         problems.append(f"storage: {exc}")
+    except psycopg.OperationalError as exc:
+        problems.append(f"postgres: {' '.join(str(exc).split())}")
     more = len(problems) - _PROBLEMS
     return (*problems[:_PROBLEMS], *([f"and {more} more"] if more > 0 else []))
 
@@ -173,10 +175,19 @@ def _verify(run: str, done: Sequence[str], database_url: str, storage_path: str,
 def _remove(run: str, database_url: str, storage_path: str) -> None:
     import psycopg
 
-    with psycopg.connect(database_url, connect_timeout=10) as database:
-        database.execute("DELETE FROM fleet_load WHERE run = %s", [run])
-    directory = storage.job_directory(storage_path, run, "any").parent
-    try:
-        storage.in_child("remove", {"path": str(directory)}, seconds=120.0)
-    except storage.StorageError:
-        return  # the report does not depend on it
+    # The report does not depend on it.
+    with contextlib.suppress(psycopg.OperationalError, storage.StorageError, OSError):
+        _execute(database_url, "DELETE FROM fleet_load WHERE run = %s", run, seconds=_DATABASE_SECONDS)
+        storage.in_child(storage.remove, storage_path, run, seconds=_STORAGE_SECONDS)
+
+
+def _execute(database_url: str, statement: LiteralString, *values: str, seconds: float) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that bears to be done twice, waiting so long for a Postgres that starts again."""
+    import psycopg
+
+    def attempt() -> list[tuple[Any, ...]]:
+        with psycopg.connect(database_url, connect_timeout=10, tcp_user_timeout=30_000) as database:
+            cursor = database.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    return jobs.patiently(attempt, psycopg.OperationalError, seconds=seconds)

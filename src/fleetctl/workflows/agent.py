@@ -13,6 +13,7 @@ from fleetctl.ports import Remote
 
 AGENT = ("/opt/fleet/venv/bin/python", "-m", "fleetctl.worker.agent")
 _ANSWER_SECONDS = 15
+_LOOK_SECONDS = 120  # for what takes a moment; to start, an agent takes one too, and ten on a small machine under load
 
 Answer = dict[str, Any]
 
@@ -38,7 +39,7 @@ def ask(
     return answer
 
 
-def ask_any(remote: Remote, hosts: Sequence[Host], request: Mapping[str, Any], *, timeout: float) -> Answer:
+def ask_any(remote: Remote, hosts: Sequence[Host], request: Mapping[str, Any]) -> Answer:
     """Return the result of the first of these hosts that can give it. Raises the last one's FleetError when none can.
 
     A host that does not answer costs its time limit: give those that are known to answer. One that is half set up
@@ -47,7 +48,7 @@ def ask_any(remote: Remote, hosts: Sequence[Host], request: Mapping[str, Any], *
     last: FleetError = ConnectError("no host that carries the app answers", hint="fleetctl status")
     for host in hosts:
         try:
-            return ask(remote, host, request, timeout=timeout)
+            return ask(remote, host, request, timeout=_LOOK_SECONDS)
         except FleetError as error:
             last = error
     raise last

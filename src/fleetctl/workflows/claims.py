@@ -13,8 +13,6 @@ from fleetctl.model import Host, HostState
 from fleetctl.ports import Elastic, Fleet
 from fleetctl.workflows.agent import answering, ask_any, with_app
 
-_SECONDS = 60
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -39,7 +37,7 @@ class Rescue:
 def held(fleet: Fleet, helpers: Sequence[Host]) -> tuple[Claim, ...]:
     """Return all claims, asked of one of `helpers`. Raises FleetError when none can say."""
     request = {"command": "claims", "redis_url": fleet.redis_url("worker")}
-    answer = ask_any(fleet.remote, helpers, request, timeout=_SECONDS)
+    answer = ask_any(fleet.remote, helpers, request)
     return tuple(Claim(*(claim[field] for field in Claim.__dataclass_fields__)) for claim in answer["claims"])
 
 
@@ -58,7 +56,7 @@ def give_back(fleet: Fleet, helpers: Sequence[Host], claims: Iterable[Claim]) ->
     for host, of in by_host:
         boots = sorted({claim.boot for claim in of})
         request = {"command": "rescue", "host": host, "boots": boots, "redis_url": fleet.redis_url("worker")}
-        answer = ask_any(fleet.remote, helpers, request, timeout=_SECONDS)
+        answer = ask_any(fleet.remote, helpers, request)
         found.append(Rescue(host, tuple(answer["restored"]), tuple(answer["quarantined"])))
     return tuple(found)
 

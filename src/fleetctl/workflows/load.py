@@ -9,6 +9,8 @@ from fleetctl.ports import Remote
 from fleetctl.workflows.agent import Answer, ask
 
 PHASE = "load"
+_AROUND_SECONDS = 480  # what the agent may take beside: it starts, and looks for files and rows that may not be there
+_FILES_SECONDS = 1.0  # for each job's files: looked at, and removed
 
 
 def load(
@@ -38,7 +40,8 @@ def load(
         message = f"{event['submitted']} submitted, {event['running']} running, {event['failed']} failed"
         on_event(Event("step", PHASE, message, None, event["done"], jobs))
 
-    answer = ask(remote, host, request, timeout=timeout + 120, on_progress=tell)
+    around = _AROUND_SECONDS + (jobs * _FILES_SECONDS if work == "io" else 0)
+    answer = ask(remote, host, request, timeout=timeout + around, on_progress=tell)
     fields = LoadReport.__dataclass_fields__
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in answer.items() if key in fields

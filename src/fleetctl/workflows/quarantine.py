@@ -10,8 +10,6 @@ from fleetctl.model import Host
 from fleetctl.ports import Fleet
 from fleetctl.workflows.agent import Answer, ask_any
 
-_SECONDS = 60
-
 
 @dataclass(frozen=True)
 class Death:
@@ -62,7 +60,7 @@ def released(fleet: Fleet, helpers: Sequence[Host], jobs: Sequence[str]) -> Rele
 
 def _ask(fleet: Fleet, helpers: Sequence[Host], operation: str, jobs: Sequence[str] = ()) -> Answer:
     request = {"command": "quarantine", "operation": operation, "redis_url": fleet.redis_url("worker")}
-    return ask_any(fleet.remote, helpers, request | ({"jobs": list(jobs)} if jobs else {}), timeout=_SECONDS)
+    return ask_any(fleet.remote, helpers, request | ({"jobs": list(jobs)} if jobs else {}))
 
 
 def _job(value: Answer) -> Quarantined:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fleetctl.core.inventory import USER, Inventory
 from fleetctl.core.layout import WantedHost
@@ -12,19 +12,34 @@ from fleetctl.ports import Remote
 from fleetctl.workflows.agent import AGENT, result
 
 PHASE = "verify"
-STORAGE_SECONDS = 20
-AGENT_SECONDS = 240  # 600 slots' processes take a minute to come up on two processors
+STORAGE_SECONDS = 20  # for a touch of the storage: seconds on a small machine under load
+JOB_SECONDS = 210  # 600 slots' processes take a minute to come up on two processors
+_AGENT_SECONDS = 120  # what it takes beside: to start, and for services that do not answer
+_IDENTITY_SECONDS = 30
 
 STORAGE_KINDS = {
     "nfs": "NFS",
     "bind": "a bind mount of this computer: proves nothing about NFS",
     "mounted": "mounted by something else than fleetctl",
 }
-KILLED = (124, 137)  # exit codes of timeout(1)
+KILLED = 137  # timeout(1)'s exit code where it uses SIGKILL
 
 _IDENTITY = "cat /etc/machine-id; cat /etc/fleet/stamp 2>/dev/null || echo none"
-# The child is killed when the storage stalls; the file appears whole, by rename.
-_WRITE = 'd="$1/.fleetctl"; mkdir -p "$d" && cat > "$d/$2.new" && mv "$d/$2.new" "$d/$2"'
+# Who touches a stalled storage may outlive SIGKILL. The shell waits for timeout(1) alone, which kills itself with the
+# rest of its group, and nothing but the shell holds the connection's pipes. The name of a file comes on stdin.
+_TOUCH = """
+read -r name
+said=$(mktemp) || exit
+timeout -s KILL "$@" "$name" </dev/null >"$said" 2>&1
+code=$?
+cat "$said"
+rm -f "$said"
+exit $code
+"""
+# A file appears whole, by rename.
+_WRITE = 'd="$1/.fleetctl"; mkdir -p "$d" && echo "$2" > "$d/$3.new" && mv "$d/$3.new" "$d/$3"'
+_READ = 'cat "$1/.fleetctl/$3"'
+_REMOVE = 'rm -f "$1/.fleetctl/verify-$2-"*'
 
 
 def verify(
@@ -42,8 +57,9 @@ def verify(
     `scope` are the hosts to prove; of the others the identity alone is asked, which takes none of their jobs' time.
 
     Each host is the machine that the inventory means (machine id, and the stamp that Ansible left: two ways in, one
-    host); a file written through the shared storage on one is read on the others; Postgres and Redis accept the
-    fleet's credentials and refuse wrong and missing ones; one job ran on every unit.
+    host); each writes a file to the shared storage, and one's is read on the others; Postgres and Redis accept the
+    fleet's credentials and refuse wrong and missing ones; one job ran on every unit. A host that does not say who it is
+    is asked nothing else, since each question would cost its time limit.
     """
     present = {host.name for host in hosts}
     checks = [
@@ -51,7 +67,8 @@ def verify(
         for host in wanted
         if host.name not in present
     ]
-    checks += _identity(hosts, inventory, remote)
+    identities, hosts = _identity(hosts, inventory, remote)
+    checks += identities
     on_event(Event("note", PHASE, f"{sum(c.is_ok for c in checks)} of {len(checks)} identity checks passed"))
     meant = [host for host in hosts if scope is None or host.name in scope]
     # A host without units writes, where there is one.
@@ -64,10 +81,12 @@ def verify(
     return tuple(checks)
 
 
-def _identity(hosts: Sequence[Host], inventory: Inventory, remote: Remote) -> list[Check]:
+def _identity(hosts: Sequence[Host], inventory: Inventory, remote: Remote) -> tuple[list[Check], tuple[Host, ...]]:
+    """Return the checks, and the hosts that answered."""
     checks = []
     seen: dict[str, str] = {}
-    for host, outcome in zip(hosts, remote.fan_out(hosts, ["sh", "-c", _IDENTITY], timeout=20), strict=True):
+    outcomes = remote.fan_out(hosts, ["sh", "-c", _IDENTITY], timeout=_IDENTITY_SECONDS)
+    for host, outcome in zip(hosts, outcomes, strict=True):
         hostvars = inventory["_meta"]["hostvars"][host.name]
         if outcome.value is None or outcome.value.code != 0:
             checks.append(_failure("identity", outcome))
@@ -87,47 +106,61 @@ def _identity(hosts: Sequence[Host], inventory: Inventory, remote: Remote) -> li
         else:
             checks.append(Check("identity", True, f"machine id {machine}", host.name))
         seen.setdefault(machine, host.name)
-    return checks
+    return checks, tuple(host for host, outcome in zip(hosts, outcomes, strict=True) if outcome.is_ok)
 
 
 def _storage(hosts: Sequence[Host], inventory: Inventory, remote: Remote, token: str) -> list[Check]:
-    if not hosts:
-        return []
     storage = inventory["all"]["vars"]["fleet_storage"]
-    kind = STORAGE_KINDS[storage["kind"]]
-    run = ["timeout", "-s", "KILL", "10", "runuser", "-u", USER, "--"]
-    name = f"verify-{token}"
-    argv = [*run, "sh", "-c", _WRITE, "sh", storage["path"], name]
-    failed = []
-    for writer in hosts:  # the first that can
-        (written,) = remote.fan_out([writer], argv, stdin={writer.name: token}, timeout=STORAGE_SECONDS)
-        if written.value is not None and written.value.code == 0:
-            break
-        fix = f"fleetctl ssh {writer.name} 'findmnt {storage['path']}; ls -ld {storage['path']}'"
-        failed.append(_failure("storage", written, fix))
-    else:
-        return failed
-    readers = hosts[hosts.index(writer) + 1 :]
-    checks = [*failed, Check("storage", True, f"wrote a file ({kind})", writer.name)]
-    path = f"{storage['path']}/.fleetctl/{name}"
-    read = remote.fan_out(readers, [*run, "cat", path], timeout=STORAGE_SECONDS)
+    kind, path = STORAGE_KINDS[storage["kind"]], storage["path"]
+    # An NFS server that has just started lets nobody open a file before its grace time is over.
+    grace = inventory["nfs"]["vars"]["fleet_nfs"]["lease_seconds"] if storage["kind"] == "nfs" else 0
+    seconds = STORAGE_SECONDS + grace
+
+    def touch(on: Sequence[Host], how: str, names: Mapping[str, str]) -> tuple[Outcome[CommandResult], ...]:
+        argv = touching(["runuser", "-u", USER, "--", "sh", "-c", how, "sh", path, token], seconds)
+        return remote.fan_out(on, argv, stdin=names, timeout=seconds + 20)
+
+    def bad(outcome: Outcome[CommandResult]) -> Check:
+        fix = f"fleetctl ssh {outcome.host} 'grep {path} /proc/mounts; timeout -s KILL 10 ls -ld {path}'"
+        if outcome.value is not None and outcome.value.code == KILLED:
+            return Check("storage", False, f"no answer within {seconds} s: the storage stalls", outcome.host, fix)
+        return _failure("storage", outcome, fix)
+
+    # All at once: where the storage stalls, they wait for it together.
+    names = {host.name: f"verify-{token}-{host.name}\n" for host in hosts}
+    written = touch(hosts, _WRITE, names)
+    writers = [host for host, outcome in zip(hosts, written, strict=True) if _has_ended_well(outcome)]
+    checks = [bad(outcome) for outcome in written if not _has_ended_well(outcome)]
+    if not writers:
+        return checks
+    first, *readers = writers
+    checks.append(Check("storage", True, f"wrote a file ({kind})", first.name))
+    read = touch(readers, _READ, dict.fromkeys(names, names[first.name]))
     for host, outcome in zip(readers, read, strict=True):
-        fix = f"fleetctl ssh {host.name} 'findmnt {storage['path']}'"
-        if outcome.value is None or outcome.value.code != 0:
-            checks.append(_failure("storage", outcome, fix))
-        elif outcome.value.stdout.strip() != token:
-            checks.append(_bad("storage", host, f"does not read what {writer.name} wrote", fix))
+        if outcome.value is not None and outcome.value.stdout.strip() == token:
+            checks.append(Check("storage", True, f"reads what {first.name} wrote", host.name))
+        elif _has_ended_well(outcome):
+            fix = f"fleetctl ssh {host.name} 'grep {path} /proc/mounts'"
+            checks.append(_bad("storage", host, f"does not read what {first.name} wrote", fix))
         else:
-            checks.append(Check("storage", True, f"reads what {writer.name} wrote", host.name))
-    remote.fan_out([writer], [*run, "rm", "-f", path], timeout=STORAGE_SECONDS)
+            checks.append(bad(outcome))
+    touch([first], _REMOVE, names)
     return checks
+
+
+def touching(argv: Sequence[str], seconds: int) -> list[str]:
+    """Return how to run a command that touches the storage so that its end comes within `seconds`, whatever happens.
+
+    It gets the line on stdin as its last argument. Exit code 137 says that it was killed.
+    """
+    return ["sh", "-c", _TOUCH, "sh", str(seconds), *argv]
 
 
 def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote, on_event: OnEvent) -> list[Check]:
     units = {host.name: [unit.name for unit in host.units] for host in wanted if host.has_app}
     workers = [host for host in hosts if host.name in units]
     requests = {
-        name: json.dumps({"command": "check", "units": names, "timeout": AGENT_SECONDS - 30}) + "\n"
+        name: json.dumps({"command": "check", "units": names, "timeout": JOB_SECONDS}) + "\n"
         for name, names in units.items()
     }
     done: list[str] = []
@@ -136,7 +169,7 @@ def _agents(wanted: Sequence[WantedHost], hosts: Sequence[Host], remote: Remote,
         done.append(name)
         on_event(Event("step", PHASE, f"services and jobs, last {name}", None, len(done), len(workers)))
 
-    outcomes = remote.fan_out(workers, AGENT, stdin=requests, timeout=AGENT_SECONDS, on_done=tell)
+    outcomes = remote.fan_out(workers, AGENT, stdin=requests, timeout=JOB_SECONDS + _AGENT_SECONDS, on_done=tell)
     return [check for host, outcome in zip(workers, outcomes, strict=True) for check in _from_agent(host, outcome)]
 
 
@@ -156,12 +189,14 @@ def _uses_storage(name: str, wanted: Sequence[WantedHost]) -> bool:
     return any(host.name == name and (host.has_app or "nfs" in host.groups) for host in wanted)
 
 
+def _has_ended_well(outcome: Outcome[CommandResult]) -> bool:
+    return outcome.value is not None and outcome.value.code == 0
+
+
 def _failure(name: str, outcome: Outcome[CommandResult], fix: str | None = None) -> Check:
     if outcome.value is None:
         return Check(name, False, outcome.error or "no answer", outcome.host, f"fleetctl ssh {outcome.host}")
     detail = (outcome.value.stderr or outcome.value.stdout).strip()[-400:] or f"exit code {outcome.value.code}"
-    if outcome.value.code in KILLED:
-        detail = "took longer than 10 s and was killed: the storage stalls"
     return Check(name, False, detail, outcome.host, fix)
 
 

@@ -90,6 +90,7 @@ def test_systemd_is_believed_only_where_it_answers(
         ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "3"}, True),
         ({"ActiveState": "failed"}, True),
         ({"ActiveState": "inactive"}, True),
+        ({"ActiveState": "inactive", "SubState": "dead", "Job": "52"}, False),
         ({}, False),
     ],
 )

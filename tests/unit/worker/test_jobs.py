@@ -19,15 +19,12 @@ def test_what_fails_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     assert jobs.patiently(attempt, OSError) == "done"
 
 
-def test_what_stays_away_or_fails_otherwise_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0.0)
-
+def test_what_stays_away_or_fails_otherwise_is_an_error() -> None:
     def attempt() -> None:
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
-        jobs.patiently(attempt, OSError)
-    monkeypatch.undo()
+        jobs.patiently(attempt, OSError, seconds=0)
     with pytest.raises(OSError, match="away"):
         jobs.patiently(attempt, ValueError)
 

@@ -1,15 +1,21 @@
 """Files on the shared storage."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetctl.worker import storage
-from fleetctl.worker.storage import StorageError
+from fleetctl.worker.storage import StalledError, StorageError
+from tests.stalling import Stalling, stalling, state
+
+__all__ = ["stalling"]  # a fixture
 
 
 def test_a_job_publishes_its_files_whole(tmp_path: Path) -> None:
@@ -63,26 +69,119 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_rename_that_the_server_did_before_it_restarted_counts(tmp_path: Path, again: type[Path]) -> None:
+    """It answers what it is asked again: the source is gone."""
+    directory = again(storage.job_directory(str(tmp_path), "r", "j"))
+    assert storage.publish(directory, "j") is True
+    assert storage.missing(str(tmp_path), "r", ["j"]) == []
+    assert [path.name for path in directory.parent.iterdir()] == ["j"]
+
+
+@pytest.fixture
+def again() -> type[Path]:
+    """Paths on a server that does what it is told and forgets the answer: it is told again."""
+
+    class Again(type(Path())):  # type: ignore[misc]  # its class depends on the system
+        def mkdir(self, *arguments: Any, **keywords: Any) -> None:
+            with contextlib.suppress(FileExistsError):
+                super().mkdir(*arguments, **keywords)
+            super().mkdir(*arguments, **keywords)
+
+        def rename(self, target: Any) -> Any:
+            super().rename(target)
+            return super().rename(target)
+
+    return Again
+
+
 def test_a_child_looks_and_removes(tmp_path: Path) -> None:
     directory = storage.job_directory(str(tmp_path), "r", "j")
     storage.publish(directory, "j")
-    asked = {"root": str(tmp_path), "run": "r", "jobs": ["j", "k"]}
-    assert storage.in_child("missing", asked, seconds=20) == ["job k: file 00: No such file or directory"]
+    found = storage.in_child(storage.missing, str(tmp_path), "r", ["j", "k"], seconds=20)
+    assert found == ["job k: file 00: No such file or directory"]
     for _ in range(2):  # gone already: fine
-        storage.in_child("remove", {"path": str(directory.parent)}, seconds=20)
+        storage.in_child(storage.remove, str(tmp_path), "r", seconds=20)
     assert not directory.parent.exists()
 
 
-def test_a_child_that_fails_says_why() -> None:
-    with pytest.raises(StorageError, match="no such operation: dance"):
-        storage.in_child("dance", {}, seconds=20)
+def test_what_a_child_raises_is_raised() -> None:
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
+        storage.in_child(os.listdir, "/nowhere", seconds=20)
 
 
-def test_a_storage_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+def test_a_child_that_is_killed_is_an_error() -> None:
+    with pytest.raises(StorageError, match="was ended"):
+        storage.in_child(lambda: os.kill(os.getpid(), 9), seconds=20)
+
+
+def test_a_child_says_nothing_to_whom_this_program_speaks(capfd: pytest.CaptureFixture[str]) -> None:
+    storage.in_child(os.system, "echo spoken; echo spoken >&2", seconds=20)
+    assert capfd.readouterr() == ("", "")
+
+
+def slowly(times: int, seconds: float, sign: Callable[[], None]) -> str:
+    for _ in range(times):
+        time.sleep(seconds)
+        sign()
+    return "done"
+
+
+def test_a_child_may_take_its_time_as_long_as_it_gives_signs() -> None:
+    assert storage.in_child(slowly, 6, 0.2, storage.still_here, seconds=0.6) == "done"
+    with pytest.raises(StalledError, match=r"no answer within 0\.6 s"):
+        storage.in_child(slowly, 6, 0.2, lambda: None, seconds=0.6)
+
+
+def elsewhere(seconds: float) -> str:
+    with storage.elsewhere():
+        time.sleep(seconds)
+    return "done"
+
+
+def test_what_is_not_the_storage_may_take_as_long_as_it_wants() -> None:
+    assert storage.in_child(elsewhere, 0.6, seconds=0.3) == "done"
+
+
+def test_a_file_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     directory = storage.job_directory(str(tmp_path), "r", "j")
     directory.mkdir(parents=True)
-    os.mkfifo(directory / "00")  # opening it waits for a writer for ever, as a dead server's files do
+    os.mkfifo(directory / "00")  # opening it waits for a writer for ever
     start = time.monotonic()
-    with pytest.raises(StorageError, match=r"no answer within 0\.5 s"):
-        storage.in_child("missing", {"root": str(tmp_path), "run": "r", "jobs": ["j"]}, seconds=0.5)
+    with pytest.raises(StalledError, match=r"no answer within 0\.5 s"):
+        storage.in_child(storage.missing, str(tmp_path), "r", ["j"], seconds=0.5)
+    assert time.monotonic() - start < 2.5
+    assert storage._given_up == set(), "SIGKILL has ended it"
+
+
+def test_a_storage_from_which_sigkill_frees_nobody_is_given_up(stalling: Stalling) -> None:
+    directory = storage.job_directory(str(stalling.path), "r", "j")
+    stalling.stall()
+    start = time.monotonic()
+    with pytest.raises(StalledError, match=r"no answer within 0\.5 s"):
+        storage.in_child(storage.publish, directory, "j", seconds=0.5)
+    assert time.monotonic() - start < 2.5
+    (child,) = storage._given_up
+    assert state(child) == "D"
+    stalling.go_on()
+    deadline = time.monotonic() + 5
+    while state(child) == "D":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert storage.in_child(storage.publish, directory, "j", seconds=20) is True
+    assert (storage._given_up, state(child)) == (set(), ""), "no process is left, not even one that has ended"
+
+
+def test_a_program_that_gave_up_ends_and_so_do_its_pipes(stalling: Stalling) -> None:
+    code = (
+        "import sys; from fleetctl.worker import storage\n"
+        "try: storage.in_child(open, sys.argv[1], 'w', seconds=0.5)\n"
+        "except storage.StalledError as exc: sys.exit(str(exc))"
+    )
+    stalling.stall()
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(stalling.path / "file")], capture_output=True, text=True, check=False,
+        timeout=20,
+    )  # fmt: skip
     assert time.monotonic() - start < 5
+    assert (done.returncode, done.stderr) == (1, "no answer within 0.5 s\n")

@@ -68,18 +68,18 @@ def submit(task: str, runs: int, executor: str, agent: str, model: str | None, n
     is_tar = task == "-"
     if is_tar and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", hint="tar -C TASK -c . | harbor-jobs submit -")
-    source = Path(task).resolve()
+    source = Path(os.path.normpath(Path.cwd() / task))  # without a look at it, which may be a long one
     job = new_job(
         name or ("job" if is_tar else source.name), executor=executor, agent=agent, model=model, runs=runs
     )  # fmt: skip
 
     def fill(target: Path) -> None:
-        from harbor_jobs import intake
+        from harbor_jobs import intake, storage
 
         if is_tar:
-            intake.unpack(sys.stdin.buffer, target)
+            intake.unpack(storage.Input(sys.stdin.buffer), target, storage.still_here)
         else:
-            intake.copy(source, target)
+            intake.copy(source, target, storage.still_here)
 
     _client().submit(job, fill, _no_news)
     click.echo(f"queued {runs} runs; next: harbor-jobs status {job.job} --wait", err=True)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 CHUNK = 1 << 20
+
+Sign = Callable[[], None]  # called after each piece of work
+
+
+def no_sign() -> None:
+    """Do nothing: who waits for this does not ask how it goes."""
 
 
 def flush(directory: Path) -> None:
@@ -26,23 +34,42 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, sign: Sign = no_sign) -> None:
     """Copy a tree so that it lasts: regular files and directories alone.
 
-    A link may lead to what the reader of a result must not see, and a pipe would hold the copy for ever.
+    A link may lead to what the reader of a result must not see, and a pipe would hold the copy for ever. An NFS server
+    that starts again is asked again for what it may have done already: then the directory is there.
     """
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     with os.scandir(source) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False):
-                copy(Path(entry.path), target / entry.name)
+                copy(Path(entry.path), target / entry.name, sign)
             elif entry.is_file(follow_symlinks=False):
                 with Path(entry.path).open("rb") as reader, (target / entry.name).open("wb") as writer:
-                    shutil.copyfileobj(reader, writer, CHUNK)
-                    writer.flush()
-                    os.fsync(writer.fileno())
+                    pour(reader, writer, sign)
                 (target / entry.name).chmod(entry.stat(follow_symlinks=False).st_mode & 0o755 | 0o600)
     flush(target)
+    sign()
+
+
+def pour(source: IO[bytes], target: IO[bytes], sign: Sign) -> None:
+    """Copy what is left of a file, and make it last."""
+    while data := source.read(CHUNK):
+        target.write(data)
+        sign()
+    target.flush()
+    os.fsync(target.fileno())
+    sign()
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename; also where the server did it, started again before it said so, and is asked again."""
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        if not target.exists():
+            raise
 
 
 def remove(path: Path) -> None:

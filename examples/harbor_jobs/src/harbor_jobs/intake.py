@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import IO, NoReturn, cast
+from typing import IO, NoReturn, Protocol, cast
 
 from harbor_jobs import files, layout, taskfile
 from harbor_jobs.errors import JobError, UsageError
@@ -22,18 +21,24 @@ MOST_BYTES = 2 << 30
 _PACK = "tar -C TASK -h --hard-dereference -c . | ... submit -"
 
 
+class Readable(Protocol):
+    """A stream, as far as a tar is read from it."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
 def accept(job: Job, fill: Callable[[Path], None], *, uploads: Path, jobs: Path) -> Path:
     """Return the job's new directory, its task made by `fill` in an empty one; nothing is left where that fails."""
     directory = layout.job_directory(jobs, job.job)
     upload = uploads / job.job
     try:
-        jobs.mkdir(parents=True, exist_ok=True)
-        upload.mkdir(parents=True)
+        for place in (jobs, upload):
+            place.mkdir(parents=True, exist_ok=True)
         fill(upload / layout.TASK)
         taskfile.read(upload / layout.TASK, executor=job.executor, agent=job.agent)
         files.write(upload / layout.DESCRIPTION, (json.dumps(asdict(job), indent=2) + "\n").encode())
         files.flush(upload)
-        upload.rename(directory)
+        files.rename(upload, directory)
         files.flush(jobs)
     except OSError as exc:
         hint = None
@@ -45,7 +50,7 @@ def accept(job: Job, fill: Callable[[Path], None], *, uploads: Path, jobs: Path)
     return directory
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, sign: files.Sign = files.no_sign) -> None:
     """Copy a task's directory; UsageError for what is no file or directory."""
     if not source.is_dir():
         raise UsageError(f"{source} is not a directory", hint="give a task's directory, or - for a tar on stdin")
@@ -57,28 +62,30 @@ def copy(source: Path, target: Path) -> None:
                 _refuse(str(path.relative_to(source)))
             count, size = count + 1, size + path.stat().st_size
             _bound(count, size)
-    files.copy(source, target)
+        sign()
+    files.copy(source, target, sign)
 
 
-def unpack(stream: IO[bytes], target: Path) -> None:
+def unpack(stream: Readable, target: Path, sign: files.Sign = files.no_sign) -> None:
     """Unpack a tar, compressed or not, as it comes; UsageError for one that has more than files and directories."""
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     count = size = 0
     try:
-        with tarfile.open(fileobj=stream, mode="r|*") as archive:
+        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|*", bufsize=files.CHUNK) as archive:
             for member in archive:
                 if not (member.isfile() or member.isdir()):
                     _refuse(member.name)
                 count, size = count + 1, size + member.size
                 _bound(count, size)
-                _extract(archive, member, target)
+                _extract(archive, member, target, sign)
     except (tarfile.TarError, EOFError, zlib.error) as exc:
         raise UsageError(f"stdin is not a whole tar: {exc}", hint=_PACK) from exc
     for parent, _, _ in os.walk(target, topdown=False):
         files.flush(Path(parent))
+        sign()
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, sign: files.Sign) -> None:
     """Write a file or make a directory below `target`.
 
     By hand: tarfile's filter "data" came with Python 3.11.4, and there are hosts with 3.11.2. Without links, a name is
@@ -96,9 +103,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     content = cast("IO[bytes]", archive.extractfile(member))  # None is for what is no file
     with path.open("wb") as file:
-        shutil.copyfileobj(content, file, files.CHUNK)
-        file.flush()
-        os.fsync(file.fileno())
+        files.pour(content, file, sign)
     if path.stat().st_size != member.size:
         raise tarfile.ReadError("unexpected end of data")
     path.chmod(member.mode & 0o755 | 0o600)

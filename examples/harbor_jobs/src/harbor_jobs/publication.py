@@ -29,7 +29,7 @@ def publish(directory: Path, number: int, attempt: str, trial: Path, result: dic
     temporary = layout.temporary(directory, number, attempt)
     target = layout.run_directory(directory, number)
     try:
-        temporary.mkdir()
+        temporary.mkdir(exist_ok=True)
         copied = temporary / trial.name
         files.copy(trial, copied)
         files.write(copied / layout.RESULT, (json.dumps(result, indent=2) + "\n").encode())

@@ -95,10 +95,13 @@ def _run(where: Place, job: Job, directory: Path, number: int) -> None:
                         "seconds": round(time.monotonic() - began, 3), "exit_codes": dict(outcome.exit_codes),
                         "error": outcome.error, "executor": job.executor, "finished_at": datetime.now(UTC).isoformat(),
                     }  # fmt: skip
-                    publication.publish(directory, number, attempt, trial, facts | ended)
+                    _publish(directory, number, attempt, trial, facts | ended)
                 finally:
                     output.remove()
     except Exception as exc:
+        if publication.find(directory, number) is not None:  # whatever came after that
+            log.warning("run %s of %s has its result, and then: %r", number, job.job, exc)
+            return
         error = str(exc) if isinstance(exc, JobError) else f"{type(exc).__name__}: {exc}"
         facts["seconds"] = round(time.monotonic() - began, 3)
         try:
@@ -106,6 +109,14 @@ def _run(where: Place, job: Job, directory: Path, number: int) -> None:
         except DatabaseError as refused:
             log.error("run %s of %s: no row tells of its failure: %s", number, job.job, refused)
         raise
+
+
+def _publish(directory: Path, number: int, attempt: str, trial: Path, result: dict[str, Any]) -> None:
+    try:
+        publication.publish(directory, number, attempt, trial, result)
+    except SoftTimeLimitExceeded:
+        # It comes once, and the run is over: a storage that takes its time is waited for up to the pool's hard limit.
+        publication.publish(directory, number, attempt, trial, result)
 
 
 def _execute(job: Job, source: Path, scratch: Path, trial: Path, output: Log) -> Outcome:

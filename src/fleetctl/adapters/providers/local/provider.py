@@ -243,19 +243,21 @@ class LocalProvider:
         cables.plug(net, [(one.name, one.number) for one in containers])
         cables.plug_taps(net, [(one.name, one.number) for one in guests])
 
+        client_key = self.public_key  # made here, once, and not by many threads
+
         def start(one: Identity) -> None:
             groups = [parent / one.name for parent in parents.values()]
             for hierarchy, group in zip(parents, groups, strict=True):
                 cgroup.make(hierarchy, group)
-            self._lay_out_disk(one, net)
+            self._lay_out_disk(one, net, client_key)
             guest = self._guest(one, net)
             machine.start(self._machine(one), guest, groups)
 
         each(start, identities)
 
-    def _lay_out_disk(self, one: Identity, net: Network) -> None:
+    def _lay_out_disk(self, one: Identity, net: Network, client_key: str) -> None:
         directory, resolv_conf = self._paths.machine(one.name), computer.guest_resolv_conf()
-        files = identity.files(directory, one, address=str(net.address(one.number)), client_key=self.public_key)
+        files = identity.files(directory, one, address=str(net.address(one.number)), client_key=client_key)
         if one.machines == "uml":
             umlimage.choose(self._paths, directory, image=one.image, base=one.base)
             files |= {"etc/resolv.conf": (resolv_conf, 0o644)}

@@ -15,17 +15,19 @@ from pathlib import Path
 from fleetctl.adapters.providers.local import LocalProvider
 from fleetctl.model import Event, HostRequest
 
+KERNEL_OF_THEIR_OWN = ("nfs_client", "nfs_server")  # NFS needs one
 CHECKOUT = hashlib.sha256(str(Path(__file__).resolve().parent).encode()).hexdigest()[:6]
 
 
 def main() -> None:
     verb, role, directory = sys.argv[1:]
     name = role.replace("_", "-")
-    provider = LocalProvider(f"m-{CHECKOUT}-{name}")
+    kind = "uml" if role in KERNEL_OF_THEIR_OWN else "nspawn"
+    provider = LocalProvider(f"m-{CHECKOUT}-{name}", machines=kind)
     provider.destroy(_tell)
     if verb == "down":
         return
-    (host,) = provider.launch([HostRequest(name, (role,))], _tell)
+    (host,) = provider.launch([HostRequest(name, ("nfs",) if role == "nfs_server" else ("workers",))], _tell)
     known_hosts = Path(directory) / "known_hosts"
     known_hosts.write_text("".join(f"{host.address} {key}\n" for key in host.host_keys))
     inventory = {

@@ -18,7 +18,7 @@ NAMES = {role.name for role in ROLES}
 JOIN_NEEDED = NAMES - {"base"}  # base says in its tasks/main.yml why it has none
 TASK_KEYS = {"name", "when", "loop", "loop_control", "register", "notify", "tags", "vars", "environment", "no_log",
              "changed_when", "failed_when", "check_mode", "become", "become_user", "run_once", "delegate_to", "diff",
-             "block", "rescue", "always", "until", "retries", "delay", "args", "async", "poll", "throttle",
+             "block", "rescue", "always", "until", "retries", "delay", "args", "async", "poll", "throttle", "timeout",
              "ignore_errors", "ignore_unreachable", "any_errors_fatal", "listen", "delegate_facts",
              "connection"}  # fmt: skip
 

@@ -137,6 +137,25 @@ def test_verify_names_a_storage_that_stalls_and_waits_for_none(fleet: Cli) -> No
     fleet.run("verify")  # when the grace period is over
 
 
+def test_a_unit_neither_starts_without_the_storage_nor_fails_when_it_comes_late(fleet: Cli) -> None:
+    host = WORKERS[1]
+    unit = f"fleet-worker@{host}"
+
+    def state() -> str:
+        return fleet.on(host, f"systemctl show --property ActiveState --value {unit}").strip()
+
+    fleet.on(host, f"systemctl stop {unit} shared-fleet.mount")
+    fleet.on(SERVER, "systemctl stop nfs-server")
+    try:
+        fleet.on(host, f"systemctl start --no-block {unit}")
+        time.sleep(10)
+        assert state() == "activating"
+    finally:
+        fleet.on(SERVER, "systemctl start nfs-server")
+    until(lambda: state() == "active", seconds=180)
+    fleet.run("verify")
+
+
 # What follows takes longer than CI should.
 
 

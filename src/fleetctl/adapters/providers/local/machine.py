@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import threading
@@ -85,7 +84,7 @@ class Guest(Protocol):
         """Ask for an orderly end."""
         ...
 
-    def cut_power(self, pid: int) -> None:
+    def cut_power(self, machine: Machine, pid: int) -> None:
         """End everything in it at once; the disk stays as it was written."""
         ...
 
@@ -134,6 +133,7 @@ def stop(machine: Machine, guest: Guest, *, seconds: float = STOP_SECONDS) -> No
 def end(machine: Machine) -> None:
     """End a machine's processes at once, whatever state they are in."""
     (machine.directory / "on").unlink(missing_ok=True)
+    process.kill_all(machine.directory)
     if has_systemd():
         for command in (["kill", "--signal=SIGKILL"], ["stop"], ["reset-failed"]):
             succeeds(["systemctl", *command, machine.unit])
@@ -141,8 +141,7 @@ def end(machine: Machine) -> None:
     while found := process.find(machine.directory):
         if time.monotonic() > deadline:
             raise ProviderError(f"{machine.name}: processes {found} do not end", hint="look at them with ps")
-        for pid in found:
-            process.send(pid, signal.SIGKILL)
+        process.kill_all(machine.directory)
         cgroup.kill_all(machine.groups, seconds=END_SECONDS)
     cgroup.kill_all(machine.groups, seconds=END_SECONDS)
     with contextlib.suppress(FileNotFoundError):  # nspawn leaves it where /run is on a disk
@@ -155,7 +154,7 @@ def cut_power(machine: Machine, guest: Guest) -> None:
     pid = process.leader_of(machine.directory)
     if pid is None:
         raise ProviderError(f"{machine.name} is not running", hint="fleetctl status")
-    guest.cut_power(pid)
+    guest.cut_power(machine, pid)
     thaw(machine)
     if not _wait(lambda: not process.find(machine.directory), END_SECONDS):
         raise ProviderError(f"{machine.name}: still there {END_SECONDS} s after its power was cut{_tail(machine)}")

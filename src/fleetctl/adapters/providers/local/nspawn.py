@@ -53,7 +53,8 @@ class Nspawn:
     def shut_down(self, pid: int) -> None:
         process.send(pid, signal.SIGTERM)
 
-    def cut_power(self, pid: int) -> None:
+    def cut_power(self, machine: Machine, pid: int) -> None:
         """Kill the guest's PID 1: everything in it is gone at once."""
-        if init := process.child_of(pid):
+        del machine
+        for init in process.children_of(pid):
             process.send(init, signal.SIGKILL)

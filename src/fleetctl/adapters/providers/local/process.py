@@ -37,8 +37,9 @@ def cow(directory: Path) -> Path:
     return directory / "disk.cow"
 
 
-def child_of(parent: int) -> int | None:
-    """Return the child of a process: nspawn's is the guest's PID 1."""
+def children_of(parent: int) -> tuple[int, ...]:
+    """Return the children of a process: of nspawn the guest's PID 1, of user-mode Linux all in the guest."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -46,8 +47,25 @@ def child_of(parent: int) -> int | None:
             except OSError:  # ended meanwhile
                 continue
             if int(fields[1]) == parent:
-                return int(entry.name)
-    return None
+                found.append(int(entry.name))
+    return tuple(found)
+
+
+def kill_all(directory: Path) -> None:
+    """Kill the machine's processes; none of them does anything more.
+
+    The leader is stopped first and killed last: what runs in user-mode Linux is held by it at every step, and would run
+    loose on this computer without it.
+    """
+    leader = leader_of(directory)
+    children: tuple[int, ...] = ()
+    if leader is not None:
+        send(leader, signal.SIGSTOP)
+        children = children_of(leader)
+    for pid in {*find(directory), *children} - {leader}:
+        send(pid, signal.SIGKILL)
+    if leader is not None:
+        send(leader, signal.SIGKILL)
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -7,7 +7,6 @@ import io
 import os
 import shlex
 import shutil
-import signal
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,8 +95,9 @@ class Uml:
         del pid
         run(["uml_mconsole", str(sockets(self.link) / "mconsole"), "cad"])
 
-    def cut_power(self, pid: int) -> None:
-        process.send(pid, signal.SIGKILL)
+    def cut_power(self, machine: Machine, pid: int) -> None:
+        del pid
+        process.kill_all(machine.directory)
 
 
 def sockets(link: str) -> Path:

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.fleet
 LINK_LOCAL = "169.254.77.77"
 
 
-@pytest.fixture(scope="module", params=["nspawn", "uml"])
+# In CI the contract of the port is held for both.
+@pytest.fixture(scope="module", params=["nspawn", pytest.param("uml", marks=pytest.mark.drill)])
 def machines(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

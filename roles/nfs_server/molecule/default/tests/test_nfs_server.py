@@ -60,10 +60,22 @@ def test_older_versions_are_refused(host: Any, address: str, version: str) -> No
     assert refusal(host, address, version)
 
 
-def test_nothing_of_rpcbind_runs(host: Any) -> None:
-    units = "rpcbind.service rpcbind.socket rpc-statd.service"
+def test_nothing_runs_nor_listens_that_only_other_kinds_of_nfs_need(host: Any) -> None:
+    units = "rpcbind.service rpcbind.socket rpc-statd.service rpc-statd-notify.service nfs-idmapd.service"
     assert set(host.run(f"systemctl is-active {units}").stdout.split()) == {"inactive"}
-    assert not host.socket("tcp://0.0.0.0:111").is_listening
+    lines = host.check_output("ss --no-header --listening --numeric --tcp --udp").splitlines()
+    assert {(line.split()[0], line.split()[4].rsplit(":", 1)[1]) for line in lines} == {("tcp", "22"), ("tcp", "2049")}
+
+
+def test_a_helper_of_the_server_that_dies_comes_back(host: Any, address: str) -> None:
+    # without mountd the kernel would let a client that it does not know yet wait for ever, and the service look well
+    for unit, program in (("nfs-mountd", "rpc.mountd"), ("nfsdcld", "nfsdcld")):
+        pid = host.check_output("pidof %s", program)
+        host.check_output("kill -9 %s", pid)
+        back = f"timeout 60 sh -c 'until systemctl --quiet is-active {unit} && pidof {program}; do sleep 0.5; done'"
+        assert host.run(back).stdout.strip() not in ("", pid)
+    with mounted(host, address) as path:
+        host.check_output(f"runuser --user games -- sh -c 'echo a >{path}/jobs/a && rm {path}/jobs/a'")
 
 
 def test_clients_that_the_server_knew_are_kept_over_a_restart(host: Any) -> None:
@@ -74,7 +86,7 @@ def test_clients_that_the_server_knew_are_kept_over_a_restart(host: Any) -> None
 def test_exports_and_threads_change_without_a_restart(host: Any, address: str) -> None:
     before = started(host)
     code, changed, said = play(CONVERGE, nfs_server_clients=["192.0.2.1"], nfs_server_threads=6)
-    assert (code, changed) == (0, 4), said[-3000:]  # two files, and each taken into use
+    assert (code, changed) == (0, 3), said[-3000:]  # two files, and their use
     assert "denied" in refusal(host, address)
     assert host.check_output("cat /proc/fs/nfsd/threads") == "6"
     code, _, said = play(CONVERGE)
@@ -85,11 +97,13 @@ def test_exports_and_threads_change_without_a_restart(host: Any, address: str) -
 
 
 def test_what_a_run_that_was_cut_off_left_undone_is_done_by_the_next(host: Any) -> None:
-    host.check_output("exportfs -ua; rpc.nfsd 2")
+    host.check_output("exportfs -ua; rpc.nfsd 2; sysctl vm.dirty_bytes=67108864")
     code, changed, said = play(CONVERGE)
-    assert (code, changed) == (0, 2), said[-3000:]
+    assert (code, changed) == (0, 1), said[-3000:]
+    assert "/shared/fleet" in host.check_output("exportfs -s")
+    assert host.check_output("cat /proc/fs/nfsd/threads /proc/sys/vm/dirty_bytes").split() == ["4", "134217728"]
     before = started(host)
-    host.check_output("touch /etc/nfs.conf")
+    host.check_output("touch /etc/nfs.conf.d/fleet.conf")
     code, changed, said = play(CONVERGE)
     assert (code, changed) == (0, 1), said[-3000:]
     assert started(host) != before

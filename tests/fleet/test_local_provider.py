@@ -180,7 +180,7 @@ def test_listing_hosts_takes_no_time(provider: LocalProvider) -> None:
 
 
 def test_a_kernel_of_its_own_is_what_tells_the_kinds_apart(machines: str, alpha: Host) -> None:
-    own = output("uname", "-r")
+    own = output("uname", "-r").strip()
     assert (on(alpha, "uname -r") == own) == (machines == "nspawn")
     if machines == "uml":
         on(alpha, "modprobe nfsd; modprobe nfsv4")

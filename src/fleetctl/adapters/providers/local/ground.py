@@ -13,14 +13,22 @@ from fleetctl.errors import ProviderError
 from fleetctl.model import HostRequest
 
 
-def take(
-    paths: Paths, record: Record, requests: Sequence[HostRequest], *, subnet: str | None, machines: str
-) -> Network:
+def check_kind(paths: Paths, machines: str) -> None:
+    """Raise ProviderError when the fleet has machines of another kind than fleet.yml says; drafts do not count."""
+    known = identity.load_all(paths.fleet / "machines").values()
+    if others := [one for one in known if one.machines != machines and not one.draft]:
+        raise ProviderError(
+            f"{others[0].name} is a machine of kind {others[0].machines}, and fleet.yml says {machines}",
+            hint="fleetctl destroy, then deploy anew",
+        )
+
+
+def take(paths: Paths, record: Record, requests: Sequence[HostRequest], *, subnet: str | None) -> Network:
     """Return the fleet's network; raise ProviderError, and leave nothing, when these hosts cannot be made."""
     paths.fleet.mkdir(parents=True, exist_ok=True)
     try:
         net = network.assign(paths, subnet)
-        _check(paths, record, requests, net, machines)
+        _check(paths, record, requests, net)
     except ProviderError:
         if not record.read():
             remove(paths)
@@ -54,14 +62,8 @@ def remove(paths: Paths) -> None:
     shutil.rmtree(paths.fleet)
 
 
-def _check(paths: Paths, record: Record, requests: Sequence[HostRequest], net: Network, machines: str) -> None:
+def _check(paths: Paths, record: Record, requests: Sequence[HostRequest], net: Network) -> None:
     known = identity.load_all(paths.fleet / "machines")
-    drafts = {request.name for request in requests if request.draft}
-    if others := [one for name, one in known.items() if one.machines != machines and name not in drafts]:
-        raise ProviderError(
-            f"{others[0].name} is a machine of kind {others[0].machines}, and fleet.yml says {machines}",
-            hint="fleetctl destroy, then deploy anew",
-        )
     names = known.keys() | {request.name for request in requests}
     if len(names) > net.capacity:
         raise ProviderError(

@@ -28,6 +28,7 @@ class Identity:
     storage: bool = False
     machines: str = "nspawn"  # kind of machine
     has_data_disk: bool = False
+    draft: bool = False
     machine_id: str = ""
     host_key: str = ""  # public
 

@@ -98,6 +98,7 @@ def has_systemd() -> bool:
 def start(machine: Machine, guest: Guest, groups: Sequence[Path]) -> None:
     """Start a machine in these control groups and in a session of its own. Its disk is mounted, its cable plugged."""
     directory = machine.directory
+    cgroup.kill_all(groups)  # what a machine that somebody killed has left behind
     boot = _BOOT.format(title=machine.title, groups=shlex.join(map(str, groups)), boot=guest.boot(machine))
     write_whole(directory / process.BOOT, boot)
     write_whole(directory / process.LOOP, _LOOP.format(title=machine.title, directory=shlex.quote(str(directory))))

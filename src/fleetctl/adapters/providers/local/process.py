@@ -89,6 +89,6 @@ def _keeps(pid: int, directory: Path) -> bool:
     program = Path(words[0]).name  # systemd starts the script by its shell's whole path
     if program == "systemd-nspawn":
         return f"--directory={directory / 'root'}" in words
-    if program == UML:
+    if program in (UML, "taskset"):  # which becomes it
         return any(word.startswith(f"ubd0={cow(directory)},") for word in words)
     return program == "sh" and words[1:2] in ([str(directory / LOOP)], [str(directory / BOOT)])

@@ -91,7 +91,7 @@ class LocalProvider:
     def launch(self, requests: Sequence[HostRequest], on_event: OnEvent) -> tuple[Host, ...]:
         base = self.prepare(on_event)
         with self._locked(on_event):
-            net = ground.take(self._paths, self._record, requests, subnet=self._subnet, machines=self._machines)
+            net = ground.take(self._paths, self._record, requests, subnet=self._subnet)
             ground.make(self._paths, self._record, net, has_storage=self._storage_path is not None)
             identities = self._identify(requests, net, base)
             self._start([one for one in identities if not process.is_running(self._paths.machine(one.name))], net)
@@ -114,6 +114,7 @@ class LocalProvider:
         if installed := packages.install_missing(has_uml=self._machines == "uml"):
             on_event(Event("note", "prepare", f"installed {', '.join(installed)} on this computer"))
         make_root(self._paths.root)
+        ground.check_kind(self._paths, self._machines)
         recipe = self._recipe()
         if not image.base_directory(self._paths, recipe.digest).is_dir():
             on_event(Event("note", "prepare", "building the base image, once for this computer: about a minute"))
@@ -215,6 +216,7 @@ class LocalProvider:
                 storage=request.storage,
                 machines=kind,
                 has_data_disk=kind == "uml" and "nfs" in request.roles,
+                draft=request.draft,
             )
             known[request.name] = identity.create(directory, one)
         return [known[request.name] for request in requests]
@@ -225,7 +227,11 @@ class LocalProvider:
         parents = {hierarchy: hierarchy.directory / f"fleetctl-{self._fleet}" for hierarchy in hierarchies}
         guests = [one for one in identities if one.machines == "uml"]
         containers = [one for one in identities if one.machines == "nspawn"]
-        uml.check_memory(len(guests), self._memory_mib)
+        everybody = identity.load_all(self._paths.fleet / "machines").values()
+        running = [
+            one for one in everybody if one.machines == "uml" and process.is_running(self._paths.machine(one.name))
+        ]
+        uml.check_memory(len(guests), len(running), self._memory_mib)
         resources = [Resource("cgroup", str(parent)) for parent in parents.values()]
         for one in identities:
             name, directory = one.name, self._paths.machine(one.name)

@@ -134,12 +134,14 @@ def choose_cpu(number: int) -> int:
     return cpus[number % len(cpus)]
 
 
-def check_memory(count: int, memory_mib: int) -> None:
-    """Raise ProviderError unless so many more machines can have all of their memory."""
+def check_memory(count: int, running: int, memory_mib: int) -> None:
+    """Raise ProviderError unless so many more than run can have all of their memory: they take it as they go."""
+    if not count:
+        return
     found = os.statvfs(MEMORY)
-    free, needed = found.f_bavail * found.f_frsize // 2**20, count * memory_mib
-    if needed > free:
+    size, needed = found.f_blocks * found.f_frsize // 2**20, (running + count) * memory_mib
+    if needed > size:
         raise ProviderError(
-            f"{count} machines of {memory_mib} MiB need {needed} MiB in {MEMORY}, which has {free}",
+            f"{running + count} machines of {memory_mib} MiB need {needed} MiB in {MEMORY}, which holds {size}",
             hint=f"lower provider.memory in fleet.yml, or: mount -o remount,size={needed + 512}M {MEMORY}",
         )

@@ -23,7 +23,8 @@ INIT_SCRIPT = """\
 if [ -s /etc/machine-id ]; then
     tar -xf /dev/ubdb -C / etc/resolv.conf
 else
-    tar -xf /dev/ubdb -C /
+    # Its id comes last: without it, a machine that lost power here begins again.
+    tar -xf /dev/ubdb -C / --exclude=etc/machine-id && sync && tar -xf /dev/ubdb -C / etc/machine-id && sync
 fi
 mount -t proc proc /proc
 modprobe ipv6 && echo 1 >/proc/sys/net/ipv6/conf/vec0/disable_ipv6
@@ -90,9 +91,11 @@ def _ensure(paths: Paths, *, image: str | None, base: str) -> Path:
         root.mkdir()
         layers = [layer, *sealed.layers(paths, image=image, base=base)]
         words = [":".join(map(str, layers)), str(root), str(partial), SIZE]
-        run(["unshare", "--mount", "sh", "-euc", _BUILD, "sh", *words], timeout=600, keep_open=[lock])
-        partial.rename(final)
-        shutil.rmtree(building)
+        try:
+            run(["unshare", "--mount", "sh", "-euc", _BUILD, "sh", *words], timeout=600, keep_open=[lock])
+            partial.rename(final)
+        finally:
+            shutil.rmtree(building)
     return final
 
 

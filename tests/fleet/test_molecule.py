@@ -55,7 +55,7 @@ class Runs:
                 start_new_session=True,
             )
         try:
-            said, _ = process.communicate(timeout=900)
+            said, _ = process.communicate(timeout=1500)
         except subprocess.TimeoutExpired:
             _end(process)
             said, _ = process.communicate()

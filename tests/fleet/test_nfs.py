@@ -150,6 +150,9 @@ def test_a_unit_neither_starts_without_the_storage_nor_fails_when_it_comes_late(
         fleet.on(host, f"systemctl start --no-block {unit}")
         time.sleep(10)
         assert state() == "activating"
+        fleet.on(host, f"systemctl stop {unit}")
+        assert state() == "inactive", "a stop while it waits is no failure"
+        fleet.on(host, f"systemctl start --no-block {unit}")
     finally:
         fleet.on(SERVER, "systemctl start nfs-server")
     until(lambda: state() == "active", seconds=180)

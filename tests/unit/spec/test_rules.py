@@ -430,8 +430,9 @@ def test_an_external_server_is_accepted(service: str, url: str) -> None:
 
 
 def test_an_external_export_needs_no_password() -> None:
-    text = changed(STATIC, "nfs: {host: alpha}", "nfs: {url: 'nfs://files/export/a'}")
-    assert parse(text, file="fleet.yml").services.nfs.url == "nfs://files/export/a"
+    for path in ("/export/a", "/"):  # of EFS, the root of the file system is the export
+        text = changed(STATIC, "nfs: {host: alpha}", f"nfs: {{url: 'nfs://files{path}'}}")
+        assert parse(text, file="fleet.yml").services.nfs.url == f"nfs://files{path}"
 
 
 @pytest.mark.parametrize("setting", ["url: 'nfs://files/export/a'", "mounted: true"])

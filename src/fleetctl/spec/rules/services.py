@@ -114,7 +114,7 @@ def _check_url(name: str, url: str, loc: Loc) -> Iterator[Finding]:
         yield Finding(loc, "names no database", f"write `{form}`")
     if name == "redis" and not re.fullmatch(r"(/[0-9]*)?", parts.path):
         yield Finding(loc, "the path is not the number of a database", f"write `{form}`")
-    if name == "nfs" and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+/?", parts.path):
+    if name == "nfs" and not re.fullmatch(r"/|(/[A-Za-z0-9._-]+)+/?", parts.path):
         yield Finding(loc, "names no exported directory", f"write `{form}`")
 
 

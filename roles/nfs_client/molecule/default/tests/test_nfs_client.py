@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from scenario import CONVERGE, play
+
 PATH = "/shared/fleet"
 
 
@@ -31,8 +33,22 @@ def test_it_comes_back_after_a_reboot_of_the_host_by_itself(host: Any) -> None:
 
 
 def test_nothing_of_rpcbind_runs(host: Any) -> None:
-    units = "rpcbind.service rpcbind.socket rpc-statd.service"
+    units = "rpcbind.service rpcbind.socket rpc-statd.service nfs-blkmap.service"
     assert set(host.run(f"systemctl is-active {units}").stdout.split()) == {"inactive"}
+
+
+def test_the_server_knows_the_host_by_its_machine_id(host: Any) -> None:
+    # and not by its host name alone, which a host of another fleet may have too
+    options(host)
+    machine = host.check_output("cat /etc/machine-id")
+    assert f'"Linux NFSv4.2 {machine}/' in host.check_output("cat /proc/fs/nfsd/clients/*/info")
+
+
+def test_another_storage_is_refused_while_one_is_mounted(host: Any) -> None:
+    options(host)
+    code, changed, said = play(CONVERGE, nfs_client_export="/srv/other")
+    assert (code, changed) == (2, 0), said[-3000:]
+    assert "systemctl stop shared-fleet.automount" in said
 
 
 def test_a_server_that_comes_late_is_mounted_when_it_is_there(host: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from fleetctl.adapters.providers.local.paths import read_json, write_whole
@@ -45,7 +45,8 @@ def create(directory: Path, identity: Identity) -> Identity:
 def load(directory: Path) -> Identity | None:
     """Return the identity of the machine of that directory; None where there is none."""
     content = read_json(directory / _FILE)
-    return Identity(**content) if content else None
+    known = {field.name for field in fields(Identity)}  # a newer fleetctl may have written more
+    return Identity(**{key: value for key, value in content.items() if key in known}) if content else None
 
 
 def load_all(machines: Path) -> dict[str, Identity]:

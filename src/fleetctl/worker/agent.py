@@ -21,6 +21,8 @@ Started as root it reads the host's environment and credentials, then becomes th
     {"command": "quarantine", "operation": "release", "jobs": [job]}
         -> {"event": "result", "released": [job], "unknown": [job]}
 
+    and those of answers.py
+
 Each may carry "redis_url", which takes the place of the host's own.
 A request that cannot be carried out ends with {"event": "error", "message": ...} and exit status 1.
 """
@@ -38,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from fleetctl.worker import checks, claims, host, quarantine, settings, storage
+from fleetctl.worker import answers, checks, claims, host, publish, quarantine, settings, storage
 from fleetctl.worker.credentials import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def check(request: Mapping[str, Any]) -> Answer:
     found += redis_checks
     if names := request.get("units"):
         if redis_checks[0].is_ok:
-            found += checks.units(_app(broker), broker, names, seconds=float(request.get("timeout", 120)))
+            found += checks.units(publish.program(broker), broker, names, seconds=float(request.get("timeout", 120)))
         else:
             found += [checks.Check(f"{name} runs a job", False, "not tried: no redis") for name in names]
     return {"checks": [asdict(one) for one in found]}
@@ -80,7 +82,7 @@ def load(request: Mapping[str, Any], tell: OnLine) -> Answer:
     if "queue" not in request and broker.default_queue:
         wanted = replace(wanted, queue=broker.default_queue)
     return put(
-        _app(broker),
+        publish.program(broker),
         broker,
         wanted,
         database_url=_variable("DATABASE_URL") if wanted.work == "io" else "",
@@ -124,7 +126,7 @@ def keep_out(request: Mapping[str, Any], channel: Any, app: Celery[Any]) -> Answ
 
 def on_ledger(request: Mapping[str, Any]) -> Answer:
     """Carry out a request about claims or quarantine."""
-    app = _app(_broker(request), transport=settings.TRANSPORT)
+    app = publish.program(_broker(request))
     with app.connection_for_write() as connection:
         channel = connection.default_channel
         match request["command"]:
@@ -145,6 +147,8 @@ def act(request: Mapping[str, Any], tell: OnLine) -> Answer:
             return load(request, tell)
         case "claims" | "rescue" | "quarantine":
             return on_ledger(request)
+        case str(name) if name in answers.COMMANDS:
+            return answers.give(name, request, _broker(request))
         case other:
             raise ConfigurationError(f"no such command: {other}")
 
@@ -168,16 +172,6 @@ def main(argv: list[str] | None = None) -> int:
 def _broker(request: Mapping[str, Any]) -> settings.Broker:
     broker = settings.read(os.environ)
     return replace(broker, url=request["redis_url"]) if request.get("redis_url") else broker
-
-
-def _app(broker: settings.Broker, *, transport: str | None = None) -> Celery[Any]:
-    from celery import Celery
-
-    app: Celery[Any] = Celery("fleetctl")
-    settings.apply(app, broker, is_worker=False)
-    if transport:
-        app.conf.broker_transport = transport
-    return app
 
 
 def _variable(name: str) -> str:

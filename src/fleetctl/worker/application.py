@@ -33,7 +33,8 @@ def build() -> Celery[Any]:
 def begin(sender: Any, **_: Any) -> None:
     """Make this process the one that takes this unit's jobs, under the unit's and the host's names in the fleet."""
     unit = os.environ.get("FLEET_UNIT") or sender.hostname.partition("@")[0]
-    custody.begin(unit, os.environ.get("FLEET_HOST") or socket.gethostname())
+    host = os.environ.get("FLEET_HOST") or socket.gethostname()
+    custody.begin(unit, host, pool=os.environ.get("FLEET_POOL", ""), node=sender.hostname)
 
 
 def find(name: str) -> Celery[Any]:

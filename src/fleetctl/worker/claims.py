@@ -24,9 +24,11 @@ from typing import Any, Literal
 
 from redis.exceptions import DataError
 
+from fleetctl.worker import ledger
+
 log = logging.getLogger(__name__)
 
-CLAIMS = "fleet:claims"  # no queue of fleet.yml has a colon in its name
+CLAIMS = ledger.CLAIMS
 QUARANTINE = "fleet:quarantine"
 MAX_DEATHS = 3
 DEATHS_SECONDS = 7 * 24 * 3600
@@ -89,13 +91,14 @@ def give_back(
     is_theirs: Callable[[Claim], bool],
     death: Death | None = None,
     is_last: bool = False,
+    started: float | None = None,
 ) -> Outcome | None:
     """Put a claimed job back at the head of its queue, or at its end; None where the claim is not theirs (any more).
 
     With a `death`, that is recorded, and the third one moves the job into quarantine; a host's is evidence alone:
     machines have other reasons to go, and somebody has to say each time that one is dead. A job that waited for its
     time (eta) had not begun: nothing is recorded. It goes back to the queue it was taken from, not through the
-    exchange: a binding that is gone would drop it.
+    exchange: a binding that is gone would drop it. `started`: when, if that is not told yet.
     """
     qos = channel.qos
     outcome: Outcome | None = None
@@ -118,6 +121,16 @@ def give_back(
         counted = death if death and not _waited(message, death.at) else None
         if counted:
             deaths.append(json.dumps(asdict(counted)).encode())
+
+        def tell(name: ledger.Event, detail: str = "", at: float | None = None) -> None:
+            about = {"job": claim.job, "queue": claim.queue, "unit": claim.unit, "host": claim.host, "detail": detail}
+            happened = ledger.event(channel.global_keyprefix, name, at=at or round(time.time(), 3), **about)
+            pipe.execute_command(*happened)
+
+        if started is not None:
+            tell("started", at=started)
+        if counted:
+            tell("died", f"{counted.kind}: {counted.detail}", counted.at)
         if counted and counted.kind != "host" and _own(deaths) >= MAX_DEATHS:
             record = {
                 "job": claim.job, "task": claim.task, "queue": claim.queue, "at": counted.at,
@@ -126,12 +139,14 @@ def give_back(
             }  # fmt: skip
             pipe.hset(QUARANTINE, claim.job, json.dumps(record))
             pipe.delete(deaths_key(claim.job))
+            tell("quarantined")
             outcome = "quarantined"
             return
         if counted:
             pipe.rpush(deaths_key(claim.job), deaths[-1])
             pipe.pexpire(deaths_key(claim.job), DEATHS_SECONDS * 1000)
         enqueue(channel, pipe, claim.queue, message, is_last=is_last)
+        tell("given back", detail="" if is_last else "to the head of its queue")
         outcome = "restored"
 
     with channel.conn_or_acquire() as client:

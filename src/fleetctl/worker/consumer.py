@@ -16,6 +16,7 @@ from celery.worker import consumer, state
 from celery.worker.consumer.tasks import Tasks
 
 from fleetctl.worker import custody, deaths, quarantine
+from fleetctl.worker.heartbeat import Heart
 
 if TYPE_CHECKING:
     Stock: Any  # the stubs know nothing of what is extended here
@@ -29,9 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Ledger(bootsteps.StartStopStep):
-    """Joins the custody of this process to each new connection, and gives back at the end."""
+    """Joins the custody of this process to each new connection, speaks for it, and gives back at the end."""
 
     requires = (Tasks,)
+    _heart: Heart | None = None
 
     def start(self, c: Any) -> None:
         """Settle what earlier connections and an earlier life of this unit left open."""
@@ -53,6 +55,8 @@ class Ledger(bootsteps.StartStopStep):
             c.hub.call_repeatedly(DEATHS_SECONDS, c.pool.maintain_pool)
         waiting: Any = vars(state)["scheduled_requests"]
         c.qos.increment_eventually(len(waiting))  # jobs that wait for their time take no slot
+        self._heart = self._heart or Heart(c, here)
+        self._heart.start()
 
     def stop(self, c: Any) -> None:
         """At the end, and not on a lost connection: give back at once what was taken and cannot start any more."""
@@ -60,6 +64,9 @@ class Ledger(bootsteps.StartStopStep):
         if here is None or here.channel is None or c.blueprint.state != CLOSE:
             return
         c.task_consumer.cancel()
+        here.is_stopping = True
+        if self._heart is not None:
+            self._heart.stand_in()
         here.finish_asking()
         settle_what_has_ended(c.hub)
         here.note_stop(here.channel)
@@ -72,14 +79,17 @@ class Ledger(bootsteps.StartStopStep):
         Waits for Redis when it is away, as long as the unit may take to stop: else jobs that are done would run again.
         """
         here = custody.here()
-        if here is None or not here.jobs:
+        if here is None:
             return
-        if here.channel is None or here.channel.closed:
-            here.channel = c.app.connection_for_read().ensure_connection(max_retries=None).default_channel
-        here.settle_owed(here.channel)
-        count = here.give_back_all(here.channel)
-        if count:
-            log.warning("gave back %d jobs that were cut short", count)
+        if here.jobs or here.owed:
+            if here.channel is None or here.channel.closed:
+                here.channel = c.app.connection_for_read().ensure_connection(max_retries=None).default_channel
+            here.settle_owed(here.channel)
+            count = here.give_back_all(here.channel)
+            if count:
+                log.warning("gave back %d jobs that were cut short", count)
+        if self._heart is not None:
+            self._heart.end()
 
 
 class Consumer(Stock):  # type: ignore[misc]

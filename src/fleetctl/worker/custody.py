@@ -15,14 +15,17 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from celery.utils.nodenames import worker_direct
 from redis.exceptions import RedisError, ResponseError
 
-from fleetctl.worker import claims
+from fleetctl.worker import claims, ledger
 from fleetctl.worker.claims import Claim, Death, Outcome
+from fleetctl.worker.ledger import Delivery, Ending
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,29 @@ class Deliveries(OrderedDict[str, Any]):
     restored = False
 
 
-class Custody:
-    """The deliveries in the hands of this process: `jobs` by tag, and what is `owed` to Redis."""
+@dataclass
+class Tally:
+    """What this process has done so far; times are seconds since the epoch."""
 
-    def __init__(self, unit: str, host: str, machine: str) -> None:
+    since: float = field(default_factory=time.time)
+    received: int = 0
+    done: int = 0
+    failed: int = 0
+    last_received: float | None = None
+    last_finished: float | None = None
+
+
+class Custody:
+    """The deliveries in the hands of this process: `jobs` by tag, what they are `about`, and what is `owed` to Redis.
+
+    `endings` are told before an acknowledgement, `started` (job and time, by tag) is told to Redis with the next word.
+    """
+
+    def __init__(self, unit: str, host: str, machine: str, *, pool: str = "", node: str = "") -> None:
         self.unit = unit
         self.host = host
+        self.pool = pool or unit.rpartition("-")[0]
+        self.node = node or f"{unit}@{host}"  # in Celery
         self.machine = machine
         self.boot = uuid.uuid4().hex
         self.pid = os.getpid()
@@ -57,6 +77,12 @@ class Custody:
         self.dirty: set[str] = set()
         self.channel: Any = None
         self.asked_at = 0.0  # names the request for a job that has no answer yet
+        self.about: dict[str, Delivery] = {}
+        self.endings: dict[str, Ending] = {}
+        self.started: dict[str, tuple[str, float]] = {}
+        self.is_drained = False  # as Redis said last
+        self.is_stopping = False
+        self.tally = Tally()
 
     @property
     def template(self) -> dict[str, str]:
@@ -68,9 +94,22 @@ class Custody:
         self.asked_at = max(round(time.time(), 3), round(self.asked_at + 0.001, 3))
         return self.asked_at
 
-    def take(self, tag: str, job: str) -> None:
+    @property
+    def direct_queue(self) -> str:
+        """Return the queue that leads to this unit alone."""
+        return str(worker_direct(self.node).name)
+
+    @property
+    def drain_keys(self) -> tuple[str, str, str]:
+        """Return the names under which this unit may be drained."""
+        return (f"host:{self.host}", f"pool:{self.pool}", f"unit:{self.unit}@{self.host}")
+
+    def take(self, tag: str, job: str, *, task: str = "", queue: str = "") -> None:
         """Note a job that Redis has handed over."""
         self.jobs[tag] = job
+        self.about[tag] = Delivery(job, task, queue)
+        self.tally.received += 1
+        self.tally.last_received = time.time()
 
     def is_ours(self, claim: Claim) -> bool:
         """Return whether this process holds the claim."""
@@ -94,6 +133,30 @@ class Custody:
                 return
         self.owed[tag] = act
 
+    def acknowledge(self, tag: str) -> None:
+        """Settle a delivery as its job's request has told; one that no request was made of has failed."""
+        ending = self.endings.pop(tag, None) or Ending("failed", "not understood")
+        if ending.outcome != "early":
+            self.finish(tag, self.about[tag], ending)
+        elif tag not in self.owed:  # else it has ended, and that is owed
+            self.settle(tag, self._booking(tag, self.about[tag], ending))
+
+    def finish(self, tag: str, delivery: Delivery, ending: Ending) -> None:
+        """Settle a delivery whose job has ended, also one that was acknowledged before."""
+        if ending.outcome in ("done", "failed"):
+            self.tally.done += ending.outcome == "done"
+            self.tally.failed += ending.outcome == "failed"
+            self.tally.last_finished = time.time()
+        self.settle(tag, self._booking(tag, delivery, ending))
+
+    def _booking(self, tag: str, delivery: Delivery, ending: Ending) -> Act:
+        def act(channel: Any) -> None:
+            _, started = self.started.get(tag, (None, None))
+            ledger.settle(channel, tag, delivery, ending, unit=self.unit, host=self.host, started=started)
+            self.started.pop(tag, None)
+
+        return act
+
     def settle_owed(self, channel: Any) -> None:
         """Do what earlier connections left undone; raises the connection's errors."""
         for tag, act in list(self.owed.items()):
@@ -106,7 +169,10 @@ class Custody:
 
     def give_back(self, channel: Any, tag: str, *, death: Death | None = None, is_last: bool = False) -> Outcome | None:
         """Put a job of ours back into its queue, or with its third death into quarantine."""
-        return claims.give_back(channel, tag, is_theirs=self.is_ours, death=death, is_last=is_last)
+        _, started = self.started.get(tag, (None, None))
+        outcome = claims.give_back(channel, tag, is_theirs=self.is_ours, death=death, is_last=is_last, started=started)
+        self.started.pop(tag, None)
+        return outcome
 
     def finish_asking(self) -> None:
         """Hear the answer to the last request for a job, so that none is on its way when no more are wanted."""
@@ -155,17 +221,18 @@ class Custody:
 
     def _forget(self, tag: str) -> None:
         self.owed.pop(tag, None)
-        self.jobs.pop(tag, None)
-        self.dirty.add(tag)
+        self.about.pop(tag, None)
+        if self.jobs.pop(tag, None) is not None:  # else it was acknowledged before
+            self.dirty.add(tag)
 
 
 _here: Custody | None = None
 
 
-def begin(unit: str, host: str) -> Custody:
+def begin(unit: str, host: str, *, pool: str = "", node: str = "") -> Custody:
     """Make this process one that takes jobs as a unit."""
     global _here
-    _here = Custody(unit, host, machine_id())
+    _here = Custody(unit, host, machine_id(), pool=pool, node=node)
     return _here
 
 

@@ -15,12 +15,13 @@ from celery.utils.imports import symbol_by_name
 from celery.worker import state
 
 from fleetctl.worker import claims, custody, quarantine
+from fleetctl.worker.endings import Told
 
 log = logging.getLogger(__name__)
 
 
-class Guarded:
-    """Mixed into a task's class of requests: counts deaths, for tasks that are acknowledged late and rejected."""
+class Guarded(Told):
+    """Mixed into a task's class of requests: counts deaths too, of tasks that are acknowledged late and rejected."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle the end of a job that did not succeed."""

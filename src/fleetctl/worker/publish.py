@@ -12,7 +12,16 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-BATCH = 1000
+from fleetctl.worker import ledger, settings
+
+BATCH = 1000  # jobs
+
+
+def program(broker: settings.Broker) -> Celery[Any]:
+    """Return an app that publishes to a fleet; nothing connects yet."""
+    app: Celery[Any] = Celery("fleetctl")
+    settings.apply(app, broker, is_worker=False)
+    return app
 
 
 def submit(
@@ -25,12 +34,25 @@ def submit(
     expires_seconds: float | None = None,
 ) -> None:
     """Publish one job for each id to one queue; all or an error (some may then be out: delivery is uncertain)."""
+    submit_each(app, name, dict.fromkeys(ids, queue), kwargs=kwargs, expires_seconds=expires_seconds)
+
+
+def submit_each(
+    app: Celery[Any],
+    name: str,
+    queues: Mapping[str, str | Queue],
+    *,
+    kwargs: Mapping[str, Any],
+    expires_seconds: float | None = None,
+    producer: Any = None,
+) -> None:
+    """Publish one job for each id to the queue that stands with it, as `submit` does. `producer`: else the app's."""
     amqp: Any = app.amqp  # its stubs lack create_task_message
-    target = amqp.queues[queue] if isinstance(queue, str) else queue
-    with app.producer_or_acquire() as producer, producer.batch(max_size=BATCH):
-        for job in ids:
+    options = {} if expires_seconds is None else {"expiration": expires_seconds}
+    with app.producer_or_acquire(producer) as ours, ours.batch(max_size=BATCH * ledger.COMMANDS):
+        for job, queue in queues.items():
+            target = amqp.queues[queue] if isinstance(queue, str) else queue
             message = amqp.create_task_message(
                 job, name, (), dict(kwargs), expires=expires_seconds, ignore_result=False
             )
-            options = {} if expires_seconds is None else {"expiration": expires_seconds}
-            amqp.send_task_message(producer, name, message, queue=target, serializer="json", **options)
+            amqp.send_task_message(ours, name, message, queue=target, serializer="json", **options)

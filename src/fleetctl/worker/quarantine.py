@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import states
 
-from fleetctl.worker import claims
+from fleetctl.worker import claims, ledger
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -91,6 +92,9 @@ def _release(channel: Any, app: Celery[Any], job: str) -> bool:
                 pipe.hdel(claims.QUARANTINE, job)
                 pipe.delete(claims.deaths_key(job))
                 claims.enqueue(channel, pipe, record["queue"], record["message"], is_last=True)
+                at = round(time.time(), 3)
+                told = ledger.event(channel.global_keyprefix, "released", job=job, queue=record["queue"], at=at)
+                pipe.execute_command(*told)
 
         client.transaction(move, claims.QUARANTINE)
     return True

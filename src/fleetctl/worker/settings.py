@@ -49,7 +49,7 @@ WORKER_PROFILE: Mapping[str, Any] = {
     "task_publish_retry_policy": {"max_retries": None, "interval_start": 0, "interval_step": 0.2, "interval_max": 2},
 }
 
-#: What takes and gives back jobs; programs that only publish need it not.
+#: What takes and gives back jobs, and records those that are submitted.
 TRANSPORT = "fleetctl.worker.transport:Transport"
 
 _SOCKET_SECONDS = 30.0  # redis-py's own default of 5 s is shorter than a fork of Redis for its log can take
@@ -121,6 +121,7 @@ def for_publishers(environ: Mapping[str, str]) -> dict[str, Any]:
     broker = read(environ)
     routes = {pattern: {"queue": queue} for pattern, queue in broker.routes.items()}
     settings = {**_profile(broker, is_worker=False), **imposed(broker, {}, is_worker=False)}
+    del settings["broker_transport"]  # they run as before; their jobs are in no record until a unit takes them
     return settings | ({"task_routes": routes} if routes else {})
 
 
@@ -162,6 +163,7 @@ def imposed(broker: Broker, own: Mapping[str, Any], *, is_worker: bool) -> dict[
         "broker_write_url": broker.url,
         "broker_transport_options": {**(own.get("broker_transport_options") or {}), **shared, **transport},
         "broker_use_ssl": tls,
+        "broker_transport": TRANSPORT,
         "result_backend": broker.url,
         "result_backend_transport_options": {**(own.get("result_backend_transport_options") or {}), **shared},
         "visibility_timeout": broker.visibility_timeout,
@@ -174,7 +176,6 @@ def imposed(broker: Broker, own: Mapping[str, Any], *, is_worker: bool) -> dict[
     if is_worker:
         settings["broker_channel_error_retry"] = True  # wait for a Redis that refuses to write
         settings["worker_direct"] = True  # a queue for each unit: a job can be sent to one unit
-        settings["broker_transport"] = TRANSPORT
         settings["worker_consumer"] = "fleetctl.worker.consumer:Consumer"
         settings["worker_enable_prefetch_count_reduction"] = False  # what runs goes on counting without it
         settings["worker_cancel_long_running_tasks_on_connection_loss"] = False  # their jobs would run twice

@@ -6,7 +6,7 @@ The script cannot wait for a job, so an idle unit has Redis wait before: BLMOVE 
 changes nothing and returns when there is one (Redis 6.2). Other lists are looked at after each such wait.
 
 Only a unit's main process takes jobs like this (custody.py); everywhere else this is kombu's transport, except that
-what settles an entry removes its claim too.
+what is submitted is recorded in the same step (ledger.py), and what settles an entry removes its claim too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import redis
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from fleetctl.worker import claims, custody
+from fleetctl.worker import claims, custody, drains, ledger
 
 if TYPE_CHECKING:
     stock: Any  # the stubs know nothing of what is extended here
@@ -34,11 +34,16 @@ log = logging.getLogger(__name__)
 REFUSED_SECONDS = 1.0  # before the next request to a Redis that refuses
 IDLE_SECONDS = 0.25  # how long a job in a list that is not waited for may lie there though a slot is free
 
-#: KEYS: unacked, its index, claims, then lists in the order of preference. ARGV: time, a claim's constant parts, then
-#: the queue of each list. Nothing can fail after the pop: what is not a message is returned without a note, to be told.
+#: KEYS: unacked, its index, claims, drains, events, then lists in the order of preference. ARGV: time, a claim's
+#: constant parts, the three names under which the unit may be drained, its direct queue, then the queue of each list.
+#: A drained unit takes only from its direct queue, and is told so by 1. Nothing can fail after the pop: what is not a
+#: message is returned without a note, to be told.
 TAKE = """
-for i = 4, #KEYS do
-  local text = redis.call('RPOP', KEYS[i])
+local drained = false
+for _, at in ipairs(redis.call('HMGET', KEYS[4], ARGV[3], ARGV[4], ARGV[5])) do drained = drained or at end
+for i = 6, #KEYS do
+  local queue = ARGV[i + 1]
+  local text = (not drained or queue == ARGV[6]) and redis.call('RPOP', KEYS[i])
   if text then
     local ok, m = pcall(cjson.decode, text)
     local p = ok and type(m) == 'table' and m.properties
@@ -51,19 +56,24 @@ for i = 4, #KEYS do
       end
       claim.job = text_of(h.id, text_of(p.correlation_id, p.delivery_tag))
       claim.task = text_of(h.task, '')
-      claim.queue = ARGV[i - 1]
+      claim.eta = text_of(h.eta, nil)
+      claim.queue = queue
       claim.at = tonumber(ARGV[1])
       local info = p.delivery_info
       redis.call('HSET', KEYS[1], p.delivery_tag,
         '[' .. text .. ',' .. cjson.encode(info.exchange) .. ',' .. cjson.encode(info.routing_key) .. ']')
       redis.call('ZADD', KEYS[2], ARGV[1], p.delivery_tag)
       redis.call('HSET', KEYS[3], p.delivery_tag, cjson.encode(claim))
-      return {ARGV[i - 1], text, p.delivery_tag, claim.job, KEYS[i]}
+      local now = redis.call('TIME')
+      redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', 100000, '*', 'job', claim.job, 'event', 'received', 'queue', queue,
+        'unit', claim.unit, 'host', claim.host, 'at', string.format('%d.%03d', now[1], math.floor(now[2] / 1000)),
+        'detail', '')
+      return {queue, text, p.delivery_tag, claim.job, KEYS[i], claim.task}
     end
-    return {ARGV[i - 1], text}
+    return {queue, text}
   end
 end
-return false
+return drained and 1
 """
 
 
@@ -89,11 +99,11 @@ class QoS(stock.QoS):  # type: ignore[misc]
         self._quick_append(delivery_tag, message)
 
     def ack(self, delivery_tag: str) -> None:
-        """Settle a job as done."""
+        """Settle a job as its request has told, or as begun."""
         if self._custody is None or delivery_tag not in self._custody.jobs:
             super().ack(delivery_tag)
         else:
-            self._custody.settle(delivery_tag, lambda channel: channel.qos.remove(delivery_tag).execute())
+            self._custody.acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Settle a job as refused: dropped, or put at the end of its queue."""
@@ -142,10 +152,50 @@ class Channel(stock.Channel):  # type: ignore[misc]
     _is_idle = False
     _last_list: str | None = None
     _takes_unnoted = False
+    _keeps_books = True
+    _direct_queue = ""
+
+    def create_publish_batch(self, max_size: int) -> Any:
+        """Create a batch each of whose pipelines is one transaction: messages and their records go together."""
+        batch = super().create_publish_batch(max_size)
+        batch.pipeline.transaction = True
+        return batch
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        commands = ledger.submission(self.global_keyprefix, queue, key, message) if self._keeps_books else None
+        if commands is None:
+            super()._put(queue, message, **kwargs)
+            return
+        if queue in self._expires:
+            for priority in self.priority_steps:
+                commands.append(("PEXPIRE", self._q_for_pri(queue, priority), self._expires[queue]))
+        batch = kwargs.get("_publish_batch")
+        if batch is not None:
+            for command in commands:
+                batch.add("execute_command", *command)
+            return
+        try:
+            with self.conn_or_acquire() as client, client.pipeline() as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                pipe.execute()
+        except NoPermissionError as exc:  # a Redis that was set up by an earlier release; nothing has been done
+            log.warning("jobs are submitted without a record: %s", exc)
+            self._keeps_books = False
+            super()._put(queue, message, **kwargs)
+
+    def _purge(self, queue: str) -> int:
+        lists = [self._q_for_pri(queue, priority) for priority in self.priority_steps]
+        with self.conn_or_acquire() as client:
+            return ledger.purge(client, self.global_keyprefix, queue, lists)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from a queue; what needs no acknowledgement is not a job."""
         self._takes_unnoted = self._takes_unnoted or no_ack
+        here = custody.here()
+        if here is not None and queue == here.direct_queue:
+            self._direct_queue = queue
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -158,17 +208,20 @@ class Channel(stock.Channel):  # type: ignore[misc]
             return
         prefix = self.global_keyprefix
         lists = [(prefix + self._q_for_pri(queue, pri), queue) for pri in self.priority_steps for queue in queues]
-        keys = [prefix + self.unacked_key, prefix + self.unacked_index_key, prefix + claims.CLAIMS]
-        keys += [key for key, _ in lists]
+        names = (self.unacked_key, self.unacked_index_key, claims.CLAIMS, drains.DRAINS, ledger.EVENTS)
+        keys = [*(prefix + name for name in names), *(key for key, _ in lists)]
         connection = self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         commands: list[tuple[Any, ...]] = []
         self._waits_for = None
         if self._is_idle:
             self._waits_for = self._last_list if self._last_list in keys else lists[0][0]
+            if here.is_drained:  # the others may hold jobs: to wait for one of those would return at once
+                self._waits_for = prefix + self._q_for_pri(self._direct_queue, 0)
             commands.append(("BLMOVE", self._waits_for, self._waits_for, "RIGHT", "RIGHT", IDLE_SECONDS))
         constant = json.dumps(here.template)
-        commands.append(("EVAL", TAKE, len(keys), *keys, here.ask(), constant, *(queue for _, queue in lists)))
+        values = (here.ask(), constant, *here.drain_keys, self._direct_queue, *(queue for _, queue in lists))
+        commands.append(("EVAL", TAKE, len(keys), *keys, *values))
         connection.send_packed_command(connection.pack_commands(commands))
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -178,15 +231,16 @@ class Channel(stock.Channel):  # type: ignore[misc]
         connection = self.client.connection
         try:
             taken = self._answer(connection)
-            self._is_idle = taken is None
-            if taken is None:
+            self._is_idle = not isinstance(taken, list)
+            if not isinstance(taken, list):
+                here.is_drained = taken is not None
                 raise Empty
             queue, text, *noted = taken
             self._queue_cycle.rotate(queue.decode())
             raw = loads(text.decode())
             if noted:
-                tag, job, key = (each.decode() for each in noted)
-                here.take(tag, job)
+                tag, job, key, task = (each.decode() for each in noted)
+                here.take(tag, job, task=task, queue=queue.decode())
                 self._last_list = key
                 if not self._can_read(raw, tag):
                     raise Empty
@@ -225,7 +279,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         except self.connection_errors:
             connection.disconnect()
             raise
-        if is_refused and taken is None:
+        if is_refused and not isinstance(taken, list):
             sleep(REFUSED_SECONDS)
         return taken
 

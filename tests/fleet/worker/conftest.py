@@ -291,6 +291,7 @@ def publisher(server: Redis) -> Iterator[Celery]:
 def close(app: Celery) -> None:
     """Close what an app has opened."""
     backend: Any = app.backend
+    backend.remove_pending_result = lambda result: result  # one that goes later would connect again
     backend.result_consumer.stop()
     backend.client.close()
     app.close()

@@ -292,3 +292,11 @@ def test_configure_returns_the_same_app() -> None:
     app = Celery("a")
     assert settings.configure(app) is app
     assert app.conf.broker_transport_options["global_keyprefix"] == "f:"
+
+
+def test_publishers_record_what_they_submit_where_fleetctl_is_installed() -> None:
+    app = Celery("a")
+    settings.apply(app, BROKER, is_worker=False)
+    assert app.connection_for_write().transport_cls == settings.TRANSPORT
+    environ = {"REDIS_URL": BROKER.url, "FLEET_KEY_PREFIX": "fleet:", "FLEET_VISIBILITY_TIMEOUT": "1800"}
+    assert "broker_transport" not in settings.for_publishers(environ), "it could not be imported there"

@@ -35,6 +35,7 @@ class Host:
     host_keys: tuple[str, ...] = ()  # public host keys, "ssh-ed25519 AAAA..."; empty: the user's known_hosts
     machine_id: str | None = None  # expected content of /etc/machine-id; None: not known to the provider
     image: str | None = None  # key of the baked image that it was started from
+    price: float | None = None  # USD an hour; None: not known
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def test_a_host_carries_all_that_ssh_needs(tmp_path: Path) -> None:
         "jump": "ops@203.0.113.5:2200",
         "host_key": KEY,
         "pool": "worker",
+        "price": 0.0864,
     }
     assert provider(listed).hosts() == (
         Host(
@@ -60,6 +61,7 @@ def test_a_host_carries_all_that_ssh_needs(tmp_path: Path) -> None:
             jump="ops@203.0.113.5:2200",
             host_keys=(KEY,),
             machine_id=None,
+            price=0.0864,
         ),
     )
 
@@ -68,6 +70,16 @@ def test_a_host_without_a_host_key_is_left_to_the_users_known_hosts() -> None:
     (host,) = provider({"name": "alpha", "address": "10.0.0.1"}).hosts()
     assert host.host_keys == ()
     assert (host.user, host.become, host.key_file) == ("root", False, None)
+
+
+def test_a_host_whose_price_is_not_said_has_none() -> None:
+    (host,) = provider({"name": "alpha", "address": "10.0.0.1"}).hosts()
+    assert host.price is None
+
+
+def test_a_whole_number_is_a_price_too() -> None:
+    (host,) = provider({"name": "alpha", "address": "10.0.0.1", "price": 2}).hosts()
+    assert host.price == 2
 
 
 def test_ids_differ_where_addresses_or_ports_do() -> None:

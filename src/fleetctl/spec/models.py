@@ -84,6 +84,12 @@ class StaticHost(Model):
         examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"],
     )
     pool: Name | None = Field(default=None, description="the pool that may place units here", examples=["worker"])
+    price: Number | None = Field(
+        default=None,
+        gt=0,
+        description="what it costs, USD an hour: `fleetctl capacity` makes costs of it; not known when absent",
+        examples=[0.0864],
+    )
 
 
 class StaticProvider(Model):

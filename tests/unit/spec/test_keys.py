@@ -265,6 +265,24 @@ HOSTS = {
         "6: provider.hosts[0].host_key: not a public host key",
         "copy a line of `ssh-keyscan ADDRESS` without its first word, after checking it on the host",
     ),
+    "a host that costs nothing": (
+        "address: 10.0.0.1}",
+        "address: 10.0.0.1, price: 0}",
+        "6: provider.hosts[0].price: not more than 0",
+        "write more than 0",
+    ),
+    "a price with its currency": (
+        "address: 10.0.0.1}",
+        "address: 10.0.0.1, price: $0.10}",
+        "6: provider.hosts[0].price: not a number",
+        "write `price: 0.0864`",
+    ),
+    "no end of a price": (
+        "address: 10.0.0.1}",
+        "address: 10.0.0.1, price: .inf}",
+        "6: provider.hosts[0].price: not a finite number",
+        "write `price: 0.0864`",
+    ),
     "a bare name": (
         "    - {name: alpha, address: 10.0.0.1}",
         "    - alpha",

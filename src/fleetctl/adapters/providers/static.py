@@ -41,4 +41,5 @@ def _host(host: models.StaticHost) -> Host:
         become=host.become,
         jump=host.jump,
         host_keys=() if host.host_key is None else (host.host_key,),
+        price=host.price,
     )

@@ -21,7 +21,7 @@ _OWN_ONLY = {
     "postgres": ("database", "reserve", "max_connections"),
     "redis": ("appendfsync", "max_memory"),
 }
-_SPARE_CONNECTIONS = 10
+SPARE_CONNECTIONS = 10
 
 
 def check(spec: FleetSpec, directory: Path) -> Iterator[Finding]:
@@ -127,12 +127,12 @@ def _has_password(url: str) -> bool:
 
 def _check_connections(spec: FleetSpec) -> Iterator[Finding]:
     service = spec.services.postgres
-    need = spec.slots + _SPARE_CONNECTIONS
+    need = spec.slots + SPARE_CONNECTIONS
     if service.host is None or service.max_connections is None or service.max_connections >= need:
         return
     yield Finding(
         ("services", "postgres", "max_connections"),
-        f"{service.max_connections} connections are too few for {spec.slots} slots and {_SPARE_CONNECTIONS} to spare",
+        f"{service.max_connections} connections are too few for {spec.slots} slots and {SPARE_CONNECTIONS} to spare",
         f"write `max_connections: {spec.slots + service.reserve}`, or leave it out",
         tuple(("pools", name, key) for name in spec.pools for key in ("count", "concurrency")),
     )

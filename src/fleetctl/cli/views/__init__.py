@@ -1,0 +1,1 @@
+"""How the answers of each group of commands look."""

@@ -1,0 +1,1 @@
+"""The limits on the way to a number of slots."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,22 @@ FILE = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 WORKERS = click.option("--workers", type=int, metavar="N", help="Units of the only pool, instead of fleet.yml's count.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_SIZES = {"s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType[float]):
+    """A whole number with its unit, as in fleet.yml: 90s, 15m, 1h. Seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"([0-9]{1,9})\s*(s|m|h)", str(value).strip())
+        if match is None:
+            self.fail(f"{value} is not a duration: write 90s, 15m or 1h", param, ctx)
+        return float(int(match[1]) * _SIZES[match[2]])
+
+
+DURATION = Duration()
 
 
 @dataclass(frozen=True)
@@ -37,11 +54,17 @@ class Deployed:
     fleet: Fleet
     wanted: tuple[WantedHost, ...]
 
+    def agents(self) -> tuple[Host, ...]:
+        """Return the running hosts that can be asked, those without units first; whether they answer shows then."""
+        from fleetctl.workflows.agent import with_app
+
+        return with_app(self.wanted, self.wired.running().values())
+
     def helpers(self) -> tuple[Host, ...]:
         """Return the hosts that answer and whose agent can act for the fleet; ConnectError when there is none."""
-        from fleetctl.workflows.agent import answering, with_app
+        from fleetctl.workflows.agent import answering
 
-        hosts = answering(self.fleet.remote, with_app(self.wanted, self.wired.running().values()))
+        hosts = answering(self.fleet.remote, self.agents())
         if not hosts:
             raise ConnectError("no host that carries the app answers", hint="fleetctl status")
         return hosts

@@ -121,11 +121,11 @@ def drills(_: Context, args: str = "") -> None:
     _run("pytest", "-m", "drill", *shlex.split(args))
 
 
-@task(help={"args": "arguments for benchmarks/run.py"})
-def bench(_: Context, args: str = "") -> None:
-    """Measure the bars of the main job on this computer, as ratios in one run."""
+@task(help={"what": "main, health or capacity", "args": "arguments for benchmarks/WHAT.py"})
+def bench(_: Context, what: str = "main", args: str = "") -> None:
+    """Measure the bars of the main job, of health or of capacity on this computer, as ratios in one run."""
     _need_dev()
-    _run("python", "benchmarks/run.py", *shlex.split(args))
+    _run("python", f"benchmarks/{what}.py", *shlex.split(args))
 
 
 namespace = Collection(deploy, status, verify, load, destroy, lint, test, unit, drills, bench)

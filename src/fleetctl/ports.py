@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -61,6 +62,15 @@ class Baker(Elastic, Protocol):
     def seal(self, name: str, key: str) -> None: ...
 
 
+class Session(Protocol):
+    """A program that stays on a host and answers lines with lines."""
+
+    def ask(self, line: str, *, timeout: float) -> str:
+        """Return the next line that it writes after it was sent `line`. Raises ConnectError when none comes in time,
+        or when it has ended; then the session is of no more use."""
+        ...
+
+
 class Remote(Protocol):
     """Commands on hosts over SSH, keys pinned.
 
@@ -68,6 +78,8 @@ class Remote(Protocol):
     the command passes `timeout` (seconds). `on_line` receives stdout line by line as it comes.
     `fan_out` returns one outcome per host in the caller's order, bounded in parallel; it raises nothing per host.
     Its `stdin` maps host names to texts; `on_done` is told each host's name as it ends.
+    `session` starts a program that stays until the end of the `with` block: it raises ConnectError when the host is not
+    reached within `timeout`, and sends `stdin` first.
     """
 
     def run(
@@ -89,6 +101,10 @@ class Remote(Protocol):
         timeout: float,
         on_done: Callable[[str], None] | None = None,
     ) -> tuple[Outcome[CommandResult], ...]: ...
+
+    def session(
+        self, host: Host, argv: Sequence[str], *, stdin: str = "", timeout: float
+    ) -> AbstractContextManager[Session]: ...
 
     def wait_until_up(self, hosts: Sequence[Host], *, timeout: float) -> tuple[Outcome[None], ...]: ...
 

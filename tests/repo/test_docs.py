@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.cli.app import main
+from fleetctl.core.health_checks import CHECKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -36,6 +37,10 @@ def test_the_readme_has_a_row_for_every_command(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CHORES))
 def test_the_readme_has_a_row_for_every_chore(name: str) -> None:
     assert re.search(rf"^\| `\./invoke {name}\b", README, re.MULTILINE)
+
+
+def test_the_checks_of_health_are_listed_as_they_are() -> None:
+    assert dict(re.findall(r"^\| `([a-z.]+\.[a-z.]+)` \| (.*) \|$", DEPLOYMENT, re.MULTILINE)) == CHECKS
 
 
 def test_every_task_is_a_command_or_a_chore() -> None:

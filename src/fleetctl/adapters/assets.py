@@ -11,7 +11,7 @@ import fleetctl
 
 _PACKAGE = Path(fleetctl.__file__).parent
 _NOT_THE_ROLE = frozenset({"molecule", "README.md"})
-_NOT_SETUP = frozenset({"retire.yml"})
+_NOT_SETUP = frozenset({"health.yml", "retire.yml"})
 
 
 def root() -> Path:
@@ -25,6 +25,11 @@ def root() -> Path:
 def package() -> Path:
     """Return the directory of the fleetctl package."""
     return _PACKAGE
+
+
+def probe() -> str:
+    """Return the text of the probe that `health` sends to hosts."""
+    return (_PACKAGE / "probe.py").read_text()
 
 
 def role_digests() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli import clients, recovery
+from fleetctl.cli import capacity, clients, health, hosts, jobs, operate, recovery
 from fleetctl.cli.common import FILE, JSON, WORKERS, YES, asked, confirm, deployed, ends_well
 from fleetctl.errors import UsageError
 
@@ -268,5 +268,10 @@ def load(
         sys.exit(3)
 
 
-for command in (clients.client_config, recovery.rescue, recovery.quarantine):
+for command in (
+    health.health, capacity.capacity, capacity.preflight, capacity.queues, capacity.audit,
+    operate.drain, operate.undrain, operate.restart, hosts.execute, hosts.put, hosts.logs,
+    jobs.jobs, jobs.job, jobs.top, jobs.incident,
+    clients.client_config, recovery.rescue, recovery.quarantine,
+):  # fmt: skip
     main.add_command(command)

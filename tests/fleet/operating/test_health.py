@@ -153,6 +153,7 @@ def test_a_lost_queue_is_found_and_moved_by_the_named_command(fleet: Cli) -> Non
     type_it(fleet, found["queue.unserved", None]["fix"])
 
 
+@pytest.mark.drill  # CI drains in test_day2
 def test_a_drained_host_is_shown_as_drained_and_is_no_trouble(fleet: Cli) -> None:
     fleet.run("drain", "host:worker-1")
     load = Load(fleet, jobs=3 * SLOTS, seconds=10, work="sleep")
@@ -167,6 +168,7 @@ def test_a_drained_host_is_shown_as_drained_and_is_no_trouble(fleet: Cli) -> Non
         load.report()
 
 
+@pytest.mark.drill  # CI judges it by tables
 def test_a_busy_fleet_is_not_deaf(fleet: Cli) -> None:
     load = Load(fleet, jobs=6 * SLOTS, seconds=8, work="sleep")
     load.start()
